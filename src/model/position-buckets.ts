@@ -1,0 +1,136 @@
+/**
+ * Which row of the relative-position bias table each (query, key) pair reads.
+ *
+ * The rule is CPM-Ant's: inside a segment the bucket of T5 (Raffel et al., 2020: exact for short distances,
+ * logarithmic beyond, both directions), between segments one row for each ordered pair of segments, whatever the
+ * distance. Distances are differences of array indices in the row; there is no position input. The rows are integers
+ * computed here rather than in the graph, once for a batch, and shared by all layers.
+ *
+ * Legend: B rows of the batch, Q queries, T columns of a row (prompt included).
+ */
+import { ConfigError } from "../util/error.ts";
+
+/** What the rule needs of a model's configuration. */
+export interface PositionBucketConfig {
+  /** Rows of the table for one segment, both directions together (512 in the 10B model). */
+  readonly positionBiasNumBuckets: number;
+  /** Distances from here on share the last bucket (2048 in the 10B model). */
+  readonly positionBiasMaxDistance: number;
+  /** Segment types; the table has this many squared rows more. */
+  readonly segmentTypes: number;
+}
+
+/** Rows of the relative bias table: the in-segment buckets, then one for each (query, key) pair of segment types. */
+export function positionTableRows(config: PositionBucketConfig): number {
+  return config.positionBiasNumBuckets + config.segmentTypes ** 2;
+}
+
+/**
+ * The bucket of a key `relative = key index − query index` away in the same segment.
+ *
+ * With h = ⌊buckets/2⌋ rows a direction and e = ⌊h/2⌋ of them exact, n = |relative|, base = h where the key comes after
+ * the query, else 0:
+ *
+ *     n < e:  base + n
+ *     else:   base + min(h − 1, e + trunc(ln(n/e) / ln(maxDistance/e) · (h − e)))
+ *
+ * evaluated in fp32 step by step, as the reference does: only at the borders of buckets would it matter.
+ */
+export function distanceBucket(relative: number, config: PositionBucketConfig): number {
+  const perDirection = Math.floor(config.positionBiasNumBuckets / 2);
+  const exact = Math.floor(perDirection / 2);
+  const base = relative > 0 ? perDirection : 0;
+  const distance = Math.abs(relative);
+  if (distance < exact) return base + distance;
+  const { fround } = Math;
+  const logDistance = fround(Math.log(fround(distance / exact)));
+  const logRange = fround(Math.log(config.positionBiasMaxDistance / exact));
+  const beyond = Math.trunc(fround(fround(logDistance / logRange) * (perDirection - exact)));
+  return base + Math.min(perDirection - 1, exact + beyond);
+}
+
+/** Tables of `distanceBucket` already made, by configuration; replaced by a longer one when a longer row comes. */
+const tables = new WeakMap<PositionBucketConfig, { readonly columns: number; readonly buckets: Int32Array }>();
+
+/** buckets[reach − 1 + relative] for |relative| < reach, where reach ≥ columns. */
+function distanceTable(config: PositionBucketConfig, columns: number): { columns: number; buckets: Int32Array } {
+  const known = tables.get(config);
+  if (known !== undefined && known.columns >= columns) return known;
+  checkPositionConfig(config);
+  const reach = Math.max(columns, 2 * (known?.columns ?? 0)); // doubling: rows that grow by one while decoding
+  const buckets = new Int32Array(2 * reach - 1);
+  for (let relative = 1 - reach; relative < reach; relative++) {
+    buckets[reach - 1 + relative] = distanceBucket(relative, config);
+  }
+  const table = { columns: reach, buckets };
+  tables.set(config, table);
+  return table;
+}
+
+function checkPositionConfig(config: PositionBucketConfig): void {
+  const { positionBiasNumBuckets: buckets, positionBiasMaxDistance: maxDistance, segmentTypes } = config;
+  const exact = Math.floor(Math.floor(buckets / 2) / 2);
+  if (!Number.isInteger(buckets) || exact < 1 || !(maxDistance > exact)) {
+    throw new ConfigError(
+      "CPM_MODEL_POSITION_BUCKETS",
+      "The position buckets of this configuration cannot be laid out",
+      {
+        where: "position_bias_num_buckets, position_bias_max_distance",
+        got: `${buckets} buckets up to distance ${maxDistance}`,
+        expected: "at least 4 buckets, and a distance above a quarter of their number",
+        hint: "Take 512 and 2048 as CPM-Ant does, or 128 and 1024 for a small model.",
+      },
+    );
+  }
+  if (!Number.isInteger(segmentTypes) || segmentTypes < 1) {
+    throw new ConfigError("CPM_MODEL_POSITION_BUCKETS", "The number of segment types must be a positive integer", {
+      where: "segment_types",
+      got: String(segmentTypes),
+    });
+  }
+}
+
+/**
+ * rows_BQT: for batch row b, query column firstQuery + q and key column k, the row of the bias table:
+ * `distanceBucket(k − (firstQuery + q))` where both are of one segment, else
+ * `positionBiasNumBuckets + segment[query]·segmentTypes + segment[key]`.
+ *
+ * @param segment segment_BT, each in [0, segmentTypes) (see `checkBatch`)
+ * @param firstQuery the first column that is a query; Q = columns − firstQuery. With a key/value cache, the number of
+ *   columns already cached.
+ * @param out filled and returned where given; must hold rows·Q·columns numbers
+ * @throws ConfigError CPM_MODEL_POSITION_BUCKETS when the configuration has no valid layout
+ */
+export function positionBuckets(
+  segment: Int32Array,
+  rows: number,
+  columns: number,
+  config: PositionBucketConfig,
+  firstQuery = 0,
+  out: Int32Array = new Int32Array(rows * (columns - firstQuery) * columns),
+): Int32Array {
+  const queries = columns - firstQuery;
+  if (queries < 0 || segment.length !== rows * columns || out.length !== rows * queries * columns) {
+    throw new Error(
+      `internal: positionBuckets: segment of ${segment.length} and out of ${out.length} for ${rows} rows of ` +
+        `${columns} columns from query ${firstQuery}`,
+    );
+  }
+  if (queries === 0 || rows === 0) return out;
+  const { columns: reach, buckets } = distanceTable(config, columns);
+  const { positionBiasNumBuckets: inSegment, segmentTypes } = config;
+  let offset = 0;
+  for (let row = 0; row < rows; row++) {
+    const segments = segment.subarray(row * columns, (row + 1) * columns);
+    for (let query = firstQuery; query < columns; query++, offset += columns) {
+      const own = segments[query]!;
+      const pairBase = inSegment + own * segmentTypes;
+      const zero = reach - 1 - query; // index of key 0 in the table
+      for (let key = 0; key < columns; key++) {
+        const other = segments[key]!;
+        out[offset + key] = other === own ? buckets[zero + key]! : pairBase + other;
+      }
+    }
+  }
+  return out;
+}
