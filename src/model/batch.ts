@@ -8,6 +8,7 @@
  * Legend: B rows, T columns of a row (prompt included), Q queries.
  */
 import { DataError } from "../util/error.ts";
+import type { ModelConfig } from "./config.ts";
 
 /** The value of `target` where a position has no loss. */
 export const ignoredTarget = -100;
@@ -37,12 +38,7 @@ export interface ModelBatch extends AttentionInput {
 }
 
 /** What a batch must fit. */
-export interface BatchLimits {
-  readonly vocabSize: number;
-  readonly promptTypes: number;
-  readonly promptLength: number;
-  readonly segmentTypes: number;
-}
+export type BatchLimits = Pick<ModelConfig, "vocabSize" | "promptTypes" | "promptLength" | "segmentTypes">;
 
 /** An empty batch: all zero, all targets ignored. */
 export function createBatch(rows: number, columns: number): ModelBatch {

@@ -1,11 +1,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
-import { ConfigError } from "../util/error.ts";
-import { distanceBucket, type PositionBucketConfig, positionBuckets, positionTableRows } from "./position-buckets.ts";
+import { distanceBucket, type PositionBucketConfig, positionBuckets } from "./position-buckets.ts";
 
-const ant: PositionBucketConfig = { positionBiasNumBuckets: 512, positionBiasMaxDistance: 2048, segmentTypes: 32 };
-const golden: PositionBucketConfig = { positionBiasNumBuckets: 32, positionBiasMaxDistance: 64, segmentTypes: 8 };
+const ant: PositionBucketConfig = { positionBuckets: 512, positionMaxDistance: 2048, segmentTypes: 32 };
+const golden: PositionBucketConfig = { positionBuckets: 32, positionMaxDistance: 64, segmentTypes: 8 };
 
 /** The rule of the 10B model as it is written down, with its numbers, in float64. */
 function antBucket(r: number): number {
@@ -14,10 +13,6 @@ function antBucket(r: number): number {
   if (n < 128) return base + n;
   return base + Math.min(255, 128 + Math.trunc((Math.log(n / 128) / Math.log(2048 / 128)) * 128));
 }
-
-test("the table of the 10B model has 1536 rows", () => {
-  assert.equal(positionTableRows(ant), 1536);
-});
 
 test("distances of the 10B model: short ones exactly, long ones by logarithm, the last bucket for all beyond", () => {
   assert.equal(distanceBucket(0, ant), 0);
@@ -55,8 +50,8 @@ test("buckets never shrink with distance and stay in their half", () => {
   fc.assert(
     fc.property(fc.integer({ min: 4, max: 1024 }), fc.integer({ min: 1, max: 4096 }), (buckets, extra) => {
       const config = {
-        positionBiasNumBuckets: buckets,
-        positionBiasMaxDistance: Math.floor(buckets / 4) + extra,
+        positionBuckets: buckets,
+        positionMaxDistance: Math.floor(buckets / 4) + extra,
         segmentTypes: 1,
       };
       const half = Math.floor(buckets / 2);
@@ -105,18 +100,4 @@ test("a longer row after a shorter one, and a given output", () => {
   assert.equal(out[99], 0);
   assert.equal(out[0], 15);
   assert.equal(positionBuckets(new Int32Array(2), 1, 2, config)[1], 17);
-});
-
-test("a configuration without a layout is refused", () => {
-  for (const bad of [
-    { ...golden, positionBiasNumBuckets: 3 },
-    { ...golden, positionBiasMaxDistance: 8 },
-    { ...golden, positionBiasMaxDistance: Number.NaN },
-    { ...golden, segmentTypes: 0 },
-  ]) {
-    assert.throws(
-      () => positionBuckets(new Int32Array(2), 1, 2, bad),
-      (error) => error instanceof ConfigError && error.code === "CPM_MODEL_POSITION_BUCKETS",
-    );
-  }
 });

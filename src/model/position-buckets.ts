@@ -8,22 +8,10 @@
  *
  * Legend: B rows of the batch, Q queries, T columns of a row (prompt included).
  */
-import { ConfigError } from "../util/error.ts";
+import type { ModelConfig } from "./config.ts";
 
-/** What the rule needs of a model's configuration. */
-export interface PositionBucketConfig {
-  /** Rows of the table for one segment, both directions together (512 in the 10B model). */
-  readonly positionBiasNumBuckets: number;
-  /** Distances from here on share the last bucket (2048 in the 10B model). */
-  readonly positionBiasMaxDistance: number;
-  /** Segment types; the table has this many squared rows more. */
-  readonly segmentTypes: number;
-}
-
-/** Rows of the relative bias table: the in-segment buckets, then one for each (query, key) pair of segment types. */
-export function positionTableRows(config: PositionBucketConfig): number {
-  return config.positionBiasNumBuckets + config.segmentTypes ** 2;
-}
+/** What the rule needs of a model's configuration; `checkConfig` has made sure that it can be laid out. */
+export type PositionBucketConfig = Pick<ModelConfig, "positionBuckets" | "positionMaxDistance" | "segmentTypes">;
 
 /**
  * The bucket of a key `relative = key index − query index` away in the same segment.
@@ -37,14 +25,14 @@ export function positionTableRows(config: PositionBucketConfig): number {
  * evaluated in fp32 step by step, as the reference does: only at the borders of buckets would it matter.
  */
 export function distanceBucket(relative: number, config: PositionBucketConfig): number {
-  const perDirection = Math.floor(config.positionBiasNumBuckets / 2);
+  const perDirection = Math.floor(config.positionBuckets / 2);
   const exact = Math.floor(perDirection / 2);
   const base = relative > 0 ? perDirection : 0;
   const distance = Math.abs(relative);
   if (distance < exact) return base + distance;
   const { fround } = Math;
   const logDistance = fround(Math.log(fround(distance / exact)));
-  const logRange = fround(Math.log(config.positionBiasMaxDistance / exact));
+  const logRange = fround(Math.log(config.positionMaxDistance / exact));
   const beyond = Math.trunc(fround(fround(logDistance / logRange) * (perDirection - exact)));
   return base + Math.min(perDirection - 1, exact + beyond);
 }
@@ -56,7 +44,6 @@ const tables = new WeakMap<PositionBucketConfig, { readonly columns: number; rea
 function distanceTable(config: PositionBucketConfig, columns: number): { columns: number; buckets: Int32Array } {
   const known = tables.get(config);
   if (known !== undefined && known.columns >= columns) return known;
-  checkPositionConfig(config);
   const reach = Math.max(columns, 2 * (known?.columns ?? 0)); // doubling: rows that grow by one while decoding
   const buckets = new Int32Array(2 * reach - 1);
   for (let relative = 1 - reach; relative < reach; relative++) {
@@ -67,39 +54,15 @@ function distanceTable(config: PositionBucketConfig, columns: number): { columns
   return table;
 }
 
-function checkPositionConfig(config: PositionBucketConfig): void {
-  const { positionBiasNumBuckets: buckets, positionBiasMaxDistance: maxDistance, segmentTypes } = config;
-  const exact = Math.floor(Math.floor(buckets / 2) / 2);
-  if (!Number.isInteger(buckets) || exact < 1 || !(maxDistance > exact)) {
-    throw new ConfigError(
-      "CPM_MODEL_POSITION_BUCKETS",
-      "The position buckets of this configuration cannot be laid out",
-      {
-        where: "position_bias_num_buckets, position_bias_max_distance",
-        got: `${buckets} buckets up to distance ${maxDistance}`,
-        expected: "at least 4 buckets, and a distance above a quarter of their number",
-        hint: "Take 512 and 2048 as CPM-Ant does, or 128 and 1024 for a small model.",
-      },
-    );
-  }
-  if (!Number.isInteger(segmentTypes) || segmentTypes < 1) {
-    throw new ConfigError("CPM_MODEL_POSITION_BUCKETS", "The number of segment types must be a positive integer", {
-      where: "segment_types",
-      got: String(segmentTypes),
-    });
-  }
-}
-
 /**
  * rows_BQT: for batch row b, query column firstQuery + q and key column k, the row of the bias table:
  * `distanceBucket(k − (firstQuery + q))` where both are of one segment, else
- * `positionBiasNumBuckets + segment[query]·segmentTypes + segment[key]`.
+ * `positionBuckets + segment[query]·segmentTypes + segment[key]`.
  *
  * @param segment segment_BT, each in [0, segmentTypes) (see `checkBatch`)
  * @param firstQuery the first column that is a query; Q = columns − firstQuery. With a key/value cache, the number of
  *   columns already cached.
  * @param out filled and returned where given; must hold rows·Q·columns numbers
- * @throws ConfigError CPM_MODEL_POSITION_BUCKETS when the configuration has no valid layout
  */
 export function positionBuckets(
   segment: Int32Array,
@@ -118,7 +81,7 @@ export function positionBuckets(
   }
   if (queries === 0 || rows === 0) return out;
   const { columns: reach, buckets } = distanceTable(config, columns);
-  const { positionBiasNumBuckets: inSegment, segmentTypes } = config;
+  const { positionBuckets: inSegment, segmentTypes } = config;
   let offset = 0;
   for (let row = 0; row < rows; row++) {
     const segments = segment.subarray(row * columns, (row + 1) * columns);
