@@ -1,0 +1,94 @@
+/**
+ * What a row of text is trained for: CPM-Ant's two objectives, drawn when the row is read.
+ *
+ * A row is `prompt <s> piece </s>`. Some of its text tokens become *targets*: they lose their context flag, and the
+ * position before each of them predicts it. *fill* picks random places of the text, so the model completes what is
+ * missing with the rest in sight on both sides; *lm* takes the end of the text, so it continues. Both predict the next
+ * token and differ only in what is picked.
+ */
+import { ignoredTarget, type ModelBatch } from "../model/batch.ts";
+import type { Random } from "../util/random.ts";
+import type { TokenCorpus } from "./token-corpus.ts";
+
+export type Objective = "fill" | "lm";
+
+/** The soft prompt and the segment of each objective, as the original numbers them. */
+export const objectiveLayout: Readonly<Record<Objective, { readonly promptTask: number; readonly segment: number }>> = {
+  fill: { promptTask: 1, segment: 1 },
+  lm: { promptTask: 2, segment: 2 },
+};
+
+/** Prompt types, and segment types, that a model needs to be trained on both objectives. */
+export const objectiveTypes = 3;
+
+/**
+ * Draws the targets of a text of `length` tokens (`<s>` and `</s>` included, at least 2): m uniform from 1 to
+ * length − 1, then
+ *
+ * - fill: m different positions among 1 to length − 1, every choice equally likely;
+ * - lm: the last m positions.
+ *
+ * Position 0, `<s>`, is never a target.
+ *
+ * @returns isTarget, `length` flags
+ */
+export function drawTargets(objective: Objective, length: number, random: Random): Uint8Array {
+  if (length < 2) throw new Error(`internal: targets of a text of ${length} tokens`);
+  const isTarget = new Uint8Array(length);
+  const count = 1 + random.integer(length - 1);
+  if (objective === "lm") return isTarget.fill(1, length - count);
+  // The first `count` places of a shuffle (Fisher-Yates, stopped early).
+  const positions = new Int32Array(length - 1);
+  for (let i = 0; i < positions.length; i++) positions[i] = i + 1;
+  for (let i = 0; i < count; i++) {
+    const other = i + random.integer(positions.length - i);
+    const chosen = positions[other]!;
+    positions[other] = positions[i]!;
+    isTarget[chosen] = 1;
+  }
+  return isTarget;
+}
+
+/** Every token after `<s>` is a target: plain left-to-right modelling, for scoring a text whole. */
+export function allTargets(length: number): Uint8Array {
+  return new Uint8Array(length).fill(1, 1);
+}
+
+/**
+ * Writes piece `piece` of the corpus as row `row`: prompt ids promptTask·promptLength + i (context, segment 0), then
+ * `<s>` piece `</s>` in the objective's segment, context where not a target, target at i the id of i + 1 where that is a
+ * target. The row must be blank (`createBatch`); columns behind stay padding.
+ *
+ * @param isTarget flags of the text, piece length + 2
+ */
+export function writeSample(
+  batch: ModelBatch,
+  row: number,
+  corpus: TokenCorpus,
+  piece: number,
+  objective: Objective,
+  isTarget: Uint8Array,
+): void {
+  const { promptTask, segment } = objectiveLayout[objective];
+  const { promptLength } = corpus;
+  const from = corpus.offsets[piece]!;
+  const length = corpus.offsets[piece + 1]! - from + 2;
+  const start = row * batch.columns;
+  if (promptLength + length > batch.columns || isTarget.length !== length) {
+    throw new Error(`internal: a text of ${length} tokens, ${isTarget.length} flags, in a row of ${batch.columns}`);
+  }
+  for (let i = 0; i < promptLength; i++) {
+    batch.input[start + i] = promptTask * promptLength + i;
+    batch.context[start + i] = 1;
+  }
+  const text = start + promptLength;
+  for (let i = 0; i < length; i++) {
+    const id = i === 0 ? corpus.bosId : i === length - 1 ? corpus.eosId : corpus.ids[from + i - 1]!;
+    batch.input[text + i] = id;
+    batch.segment[text + i] = segment;
+    const target = isTarget[i] === 1;
+    batch.context[text + i] = target ? 0 : 1;
+    if (i > 0) batch.target[text + i - 1] = target ? id : ignoredTarget;
+  }
+  batch.length[row] = promptLength + length;
+}
