@@ -103,6 +103,11 @@ export interface CompileOptions {
    * format.
    */
   readonly prepackedPath?: string;
+  /**
+   * With `prepackedPath`: a name for the content of the constants (a checkpoint's digest, say). It stands for them in the
+   * key of the cache, so that they need not be read; without it their bytes are hashed at each compilation.
+   */
+  readonly constantsKey?: string;
   /** Writes a Chrome trace of every node of every run: a path without its ending. The file is complete after dispose. */
   readonly profilePath?: string;
   /** How much the runtime may rewrite the program. Default "all". */
