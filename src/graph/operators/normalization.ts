@@ -1,0 +1,191 @@
+/** Operators over the rows of the last axis: softmax, its logarithm, cross entropy, RMSNorm. */
+import { sameShape } from "../dim.ts";
+import { rowsOf } from "../ndarray.ts";
+import { defineOperator, mismatch, requireDType, sameDType } from "../operator.ts";
+import { apply, apply1, type Tensor } from "../tensor.ts";
+import { cast, exp, greaterEqual, maximum, mul, neg, sub } from "./elementwise.ts";
+import { addAt } from "./indexing.ts";
+import { reshape } from "./movement.ts";
+import { reduceMean, reduceSum } from "./reduction.ts";
+
+type None = Record<string, never>;
+
+function rowwise(x: Tensor): void {
+  requireDType(x, ["float32", "float64", "float16"], "the operand");
+  if (x.shape.length === 0) mismatch("a scalar has no last axis");
+}
+
+const softmaxOperator = defineOperator<None>({
+  name: "softmax",
+  infer: ([x]) => {
+    rowwise(x!);
+    return [{ dtype: x!.dtype, shape: x!.shape }];
+  },
+  // dx = y ∘ (dy − Σ dy∘y)
+  gradient: ({ outputs: [y], cotangents: [dy] }) => [mul(y!, sub(dy!, reduceSum(mul(dy!, y!), -1, true)))],
+  onnx: ({ inputs, outputs, emit }) => void emit("Softmax", inputs, { axis: -1 }, { outputs }),
+  evaluate: ([x], { allocate }) => {
+    const out = allocate(x!.dtype, x!.shape);
+    const { rows, columns } = rowsOf(x!.shape);
+    for (let row = 0; row < rows; row++) {
+      const values = Array.from(x!.data.subarray(row * columns, (row + 1) * columns));
+      const largest = Math.max(...values);
+      const powers = values.map((value) => Math.exp(value - largest));
+      const sum = powers.reduce((a, b) => a + b, 0);
+      powers.forEach((power, i) => {
+        out.data[row * columns + i] = power / sum;
+      });
+    }
+    return [out];
+  },
+});
+
+/** eˣ / Σ eˣ over the last axis. */
+export function softmax(x: Tensor): Tensor {
+  return apply1(softmaxOperator, [x], {});
+}
+
+const logSoftmaxOperator = defineOperator<None>({
+  name: "logSoftmax",
+  infer: ([x]) => {
+    rowwise(x!);
+    return [{ dtype: x!.dtype, shape: x!.shape }];
+  },
+  // dx = dy − eʸ · Σ dy
+  gradient: ({ outputs: [y], cotangents: [dy] }) => [sub(dy!, mul(exp(y!), reduceSum(dy!, -1, true)))],
+  onnx: ({ inputs, outputs, target, emit, ints, temporary }) => {
+    if (target === "cpu") {
+      emit("LogSoftmax", inputs, { axis: -1 }, { outputs });
+      return;
+    }
+    const step = (type: string, from: string[]) =>
+      emit(type, from, type.startsWith("Reduce") ? { keepdims: 1 } : {}, { outputs: [temporary()] });
+    const axis = ints([-1]);
+    const shifted = step("Sub", [inputs[0]!, step("ReduceMax", [inputs[0]!, axis])]);
+    const sum = step("ReduceSum", [step("Exp", [shifted]), axis]);
+    emit("Sub", [shifted, step("Log", [sum])], {}, { outputs });
+  },
+  evaluate: ([x], { allocate }) => {
+    const out = allocate(x!.dtype, x!.shape);
+    const { rows, columns } = rowsOf(x!.shape);
+    for (let row = 0; row < rows; row++) {
+      const values = Array.from(x!.data.subarray(row * columns, (row + 1) * columns));
+      const largest = Math.max(...values);
+      const logSum = largest + Math.log(values.reduce((sum, value) => sum + Math.exp(value - largest), 0));
+      values.forEach((value, i) => {
+        out.data[row * columns + i] = value - logSum;
+      });
+    }
+    return [out];
+  },
+});
+
+/** x − ln Σ eˣ over the last axis. */
+export function logSoftmax(x: Tensor): Tensor {
+  return apply1(logSoftmaxOperator, [x], {});
+}
+
+const crossEntropyOperator = defineOperator<None>({
+  name: "crossEntropy",
+  infer: ([logits, targets]) => {
+    rowwise(logits!);
+    requireDType(targets!, ["int32"], "the targets");
+    if (!sameShape(logits!.shape.slice(0, -1), targets!.shape) || targets!.shape.length !== 1) {
+      mismatch("there is not one target for each row", "logits [N, V] and targets [N]");
+    }
+    return [{ dtype: logits!.dtype, shape: targets!.shape }];
+  },
+  // dlogits = (softmax(logits) − one-hot(target)) · dy, and 0 in rows whose target is ignored
+  gradient: ({ inputs: [logits, targets], cotangents: [dy] }) => {
+    const rows = targets!.shape[0]!;
+    const weight = reshape(mul(dy!, cast(greaterEqual(targets!, 0), dy!.dtype)), [rows, 1]);
+    const index = reshape(maximum(targets!, 0), [rows, 1]);
+    return [addAt(mul(softmax(logits!), weight), index, neg(weight)), undefined];
+  },
+  onnx: ({ inputs, outputs, emit, scalar, ints, temporary }) => {
+    const step = (type: string, from: string[], attributes = {}) =>
+      emit(type, from, attributes, { outputs: [temporary()] });
+    const logs = step("LogSoftmax", [inputs[0]!], { axis: -1 });
+    const known = step("GreaterOrEqual", [inputs[1]!, scalar("int32", 0)]);
+    const index = step("Unsqueeze", [step("Max", [inputs[1]!, scalar("int32", 0)]), ints([1])]);
+    const picked = step("Squeeze", [step("GatherElements", [logs, index], { axis: 1 }), ints([1])]);
+    emit("Where", [known, step("Neg", [picked]), scalar("float32", 0)], {}, { outputs });
+  },
+  evaluate: ([logits, targets], { shapes, allocate }) => {
+    const out = allocate(logits!.dtype, shapes[0]!);
+    const { rows, columns } = rowsOf(logits!.shape);
+    for (let row = 0; row < rows; row++) {
+      const target = targets!.data[row]!;
+      if (target < 0) continue;
+      if (target >= columns) throw new RangeError(`crossEntropy: target ${target} is outside 0 to ${columns - 1}`);
+      const values = Array.from(logits!.data.subarray(row * columns, (row + 1) * columns));
+      const largest = Math.max(...values);
+      const logSum = largest + Math.log(values.reduce((sum, value) => sum + Math.exp(value - largest), 0));
+      out.data[row] = logSum - values[target]!;
+    }
+    return [out];
+  },
+});
+
+/**
+ * −ln softmax(logits)[target] of each row; 0 where the target is negative (ignored, −100 by custom).
+ *
+ * logits `[N, V]`, targets `[N]` int32 give `[N]`.
+ */
+export function crossEntropy(logits: Tensor, targets: Tensor): Tensor {
+  return apply1(crossEntropyOperator, [logits, targets], {});
+}
+
+const rmsNormOperator = defineOperator<{ readonly eps: number }>({
+  name: "rmsNorm",
+  infer: ([x, weight]) => {
+    rowwise(x!);
+    sameDType([x!, weight!]);
+    if (!sameShape(weight!.shape, x!.shape.slice(-1))) mismatch("the weight is not as long as the last axis");
+    return [
+      { dtype: x!.dtype, shape: x!.shape },
+      { dtype: x!.dtype, shape: x!.shape.with(-1, 1) },
+    ];
+  },
+  // with r = 1/√(mean x² + ε), x̂ = x·r:  dw = Σ dy∘x̂,  dx = r·(dy∘w − x̂·mean(dy∘w∘x̂))
+  gradient: ({ inputs: [x, weight], outputs: [, r], cotangents: [dy], needs }) => {
+    const normalized = mul(x!, r!);
+    const scaled = mul(dy!, weight!);
+    const others = x!.shape.slice(0, -1).map((_, axis) => axis);
+    const mean = reduceMean(mul(scaled, normalized), -1, true);
+    return [
+      needs[0] ? mul(r!, sub(scaled, mul(normalized, mean))) : undefined,
+      needs[1] ? reduceSum(mul(dy!, normalized), others) : undefined,
+    ];
+  },
+  onnx: ({ inputs, outputs, target, attributes: { eps }, emit, ints, scalar, temporary }) => {
+    if (target === "cpu") {
+      emit("SimplifiedLayerNormalization", inputs, { axis: -1, epsilon: { float: eps } }, { outputs });
+      return;
+    }
+    const step = (type: string, from: string[], attributes = {}) =>
+      emit(type, from, attributes, { outputs: [temporary()] });
+    const mean = step("ReduceMean", [step("Mul", [inputs[0]!, inputs[0]!]), ints([-1])], { keepdims: 1 });
+    emit("Reciprocal", [step("Sqrt", [step("Add", [mean, scalar("float32", eps)])])], {}, { outputs: [outputs[1]!] });
+    emit("Mul", [step("Mul", [inputs[0]!, outputs[1]!]), inputs[1]!], {}, { outputs: [outputs[0]!] });
+  },
+  evaluate: ([x, weight], { attributes: { eps }, shapes, allocate }) => {
+    const out = allocate(x!.dtype, shapes[0]!);
+    const inverse = allocate(x!.dtype, shapes[1]!);
+    const { rows, columns } = rowsOf(x!.shape);
+    for (let row = 0; row < rows; row++) {
+      let sum = 0;
+      for (let i = 0; i < columns; i++) sum += x!.data[row * columns + i]! ** 2;
+      inverse.data[row] = 1 / Math.sqrt(sum / columns + eps);
+      for (let i = 0; i < columns; i++) {
+        out.data[row * columns + i] = x!.data[row * columns + i]! * inverse.data[row]! * weight!.data[i]!;
+      }
+    }
+    return [out, inverse];
+  },
+});
+
+/** x / √(mean x² + ε) · weight over the last axis: x `[…, D]`, weight `[D]`. */
+export function rmsNorm(x: Tensor, weight: Tensor, eps: number): Tensor {
+  return apply(rmsNormOperator, [x, weight], { eps })[0]!;
+}

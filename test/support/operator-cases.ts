@@ -1,0 +1,350 @@
+/**
+ * One row for each operator and each way it can be shaped: odd sizes, broadcasting, empty and length-1 axes.
+ *
+ * The conformance suite runs every row on every runtime, and checks the gradient of every row that has one.
+ */
+import {
+  abs,
+  add,
+  addAt,
+  argMax,
+  boundary,
+  broadcastTo,
+  cast,
+  concat,
+  constant,
+  cos,
+  crossEntropy,
+  dim,
+  div,
+  equal,
+  erf,
+  exp,
+  floor,
+  gather,
+  gatherElements,
+  gelu,
+  greater,
+  greaterEqual,
+  iota,
+  less,
+  lessEqual,
+  log,
+  logicalAnd,
+  logicalNot,
+  logicalOr,
+  logSoftmax,
+  matmul,
+  maximum,
+  minimum,
+  mul,
+  neg,
+  pad,
+  pow,
+  reciprocal,
+  reduceMax,
+  reduceMean,
+  reduceSum,
+  reduceSumSquare,
+  reshape,
+  rmsNorm,
+  scatterAddElements,
+  scatterAddRows,
+  sigmoid,
+  sign,
+  sin,
+  size,
+  slice,
+  softmax,
+  sqrt,
+  stopGradient,
+  sub,
+  type Tensor,
+  tanh,
+  transpose,
+  where,
+} from "../../src/graph/index.ts";
+import type { DType } from "../../src/runtime/dtype.ts";
+
+/** An argument: its concrete shape, its dtype, and where its values lie (uniform; integers include `from`, not `to`). */
+export interface CaseInput {
+  readonly shape: readonly number[];
+  readonly dtype?: DType;
+  readonly from?: number;
+  readonly to?: number;
+  /** Exact values instead of random ones. */
+  readonly values?: readonly number[];
+  /** Axes that are symbolic in the traced program. */
+  readonly symbols?: Readonly<Record<number, string>>;
+}
+
+export interface OperatorCase {
+  readonly operator: string;
+  readonly name: string;
+  readonly inputs: readonly CaseInput[];
+  readonly fn: (...inputs: Tensor[]) => Tensor;
+  /** False where the function is not differentiable, or piecewise constant. */
+  readonly gradient?: false;
+}
+
+const f = (...shape: number[]): CaseInput => ({ shape });
+const between = (from: number, to: number, ...shape: number[]): CaseInput => ({ shape, from, to });
+const index = (to: number, ...shape: number[]): CaseInput => ({ shape, dtype: "int32", from: 0, to });
+const int = (...shape: number[]): CaseInput => ({ shape, dtype: "int32", from: -5, to: 6 });
+const bool = (...shape: number[]): CaseInput => ({ shape, dtype: "bool", from: 0, to: 2 });
+
+function broadcasts(
+  operator: string,
+  fn: (a: Tensor, b: Tensor) => Tensor,
+  range: readonly [number, number],
+  gradient?: false,
+): OperatorCase[] {
+  const of = (...shape: number[]) => between(range[0], range[1], ...shape);
+  const row = (name: string, a: CaseInput, b: CaseInput): OperatorCase => ({
+    operator,
+    name,
+    inputs: [a, b],
+    fn,
+    ...(gradient === false && { gradient }),
+  });
+  return [
+    row("equal shapes", of(3, 5), of(3, 5)),
+    row("scalar", of(2, 3), of()),
+    row("row", of(3, 4, 5), of(5)),
+    row("column", of(4, 1), of(1, 7)),
+    row("length 1", of(1), of(1, 1)),
+    row("empty", of(0, 3), of(3)),
+  ];
+}
+
+function shapes(operator: string, fn: (x: Tensor) => Tensor, range: readonly [number, number], gradient?: false) {
+  return [[7], [3, 5, 2], [1, 1], [], [0, 4]].map(
+    (shape): OperatorCase => ({
+      operator,
+      name: `[${shape}]`,
+      inputs: [between(range[0], range[1], ...shape)],
+      fn,
+      ...(gradient === false && { gradient }),
+    }),
+  );
+}
+
+function reductions(operator: string, fn: (x: Tensor, axes?: number[], keep?: boolean) => Tensor): OperatorCase[] {
+  const row = (name: string, x: CaseInput, axes?: number[], keep?: boolean): OperatorCase => ({
+    operator,
+    name,
+    inputs: [x],
+    fn: (t) => fn(t, axes, keep),
+  });
+  return [
+    row("all", f(3, 4)),
+    row("last", f(3, 5), [-1]),
+    row("first, kept", f(3, 5), [0], true),
+    row("outer two", f(2, 3, 7), [0, 1]),
+    row("length-1 axis", f(3, 1), [1]),
+    row("no axes", f(2, 3), []),
+  ];
+}
+
+const B = { 0: "B" };
+
+/** Symbolic programs: shapes that are only known when they run. */
+const symbolic: OperatorCase[] = [
+  {
+    operator: "reshape",
+    name: "symbolic flatten",
+    inputs: [{ shape: [3, 4, 5], symbols: { 0: "B", 1: "T" } }],
+    fn: (x) => reshape(x, [-1, 5]),
+  },
+  {
+    operator: "reshape",
+    name: "symbolic split",
+    inputs: [{ shape: [3, 4, 6], symbols: { 0: "B", 1: "T" } }],
+    fn: (x) => transpose(reshape(x, [x.shape[0]!, x.shape[1]!, 2, 3]), [0, 2, 1, 3]),
+  },
+  {
+    operator: "broadcastTo",
+    name: "symbolic",
+    inputs: [f(1, 4), { shape: [3, 4], symbols: B }],
+    fn: (x, y) => mul(broadcastTo(x, y.shape), y),
+  },
+  { operator: "reduceMean", name: "symbolic", inputs: [{ shape: [5, 3], symbols: B }], fn: (x) => reduceMean(x) },
+  { operator: "size", name: "symbolic", inputs: [{ shape: [5, 3], symbols: B }], fn: (x) => mul(x, size(x.shape[0]!)) },
+  {
+    operator: "iota",
+    name: "symbolic",
+    inputs: [{ shape: [5], symbols: B }],
+    fn: (x) => mul(x, cast(iota(x.shape[0]!), "float32")),
+  },
+  {
+    operator: "slice",
+    name: "symbolic end",
+    inputs: [{ shape: [5, 3], symbols: B }],
+    fn: (x) => slice(x, 0, 2, dim("B")),
+  },
+  {
+    operator: "scatterAddRows",
+    name: "symbolic rows",
+    inputs: [{ ...index(4, 6) }, { shape: [6, 3] }, { shape: [4, 3], symbols: B }],
+    fn: (i, u, t) => mul(scatterAddRows(dim("B"), i, u), t),
+  },
+  {
+    operator: "matmul",
+    name: "symbolic batch",
+    inputs: [{ shape: [2, 3, 4], symbols: { 0: "B", 1: "T" } }, f(5, 4)],
+    fn: (a, b) => matmul(a, b, { transposeB: true, alpha: 0.5 }),
+  },
+];
+
+export const operatorCases: readonly OperatorCase[] = [
+  ...broadcasts("add", add, [-2, 2]),
+  ...broadcasts("sub", sub, [-2, 2]),
+  ...broadcasts("mul", mul, [-2, 2]),
+  ...broadcasts("div", div, [0.5, 2]),
+  ...broadcasts("pow", pow, [0.5, 2]),
+  ...broadcasts("maximum", maximum, [-2, 2]),
+  ...broadcasts("minimum", minimum, [-2, 2]),
+  ...broadcasts("less", (a, b) => cast(less(a, b), "float32"), [-2, 2], false),
+  ...broadcasts("lessEqual", (a, b) => cast(lessEqual(a, b), "float32"), [-2, 2], false),
+  ...broadcasts("greater", (a, b) => cast(greater(a, b), "float32"), [-2, 2], false),
+  ...broadcasts("greaterEqual", (a, b) => cast(greaterEqual(a, b), "float32"), [-2, 2], false),
+  {
+    operator: "equal",
+    name: "int32",
+    inputs: [int(4, 5), int(5)],
+    fn: (a, b) => cast(equal(a, b), "float32"),
+    gradient: false,
+  },
+  { operator: "add", name: "int32", inputs: [int(4, 5), int(5)], fn: add, gradient: false },
+  { operator: "logicalAnd", name: "bool", inputs: [bool(3, 4), bool(4)], fn: logicalAnd, gradient: false },
+  { operator: "logicalOr", name: "bool", inputs: [bool(3, 4), bool(3, 1)], fn: logicalOr, gradient: false },
+  { operator: "logicalNot", name: "bool", inputs: [bool(3, 4)], fn: logicalNot, gradient: false },
+  ...shapes("neg", neg, [-2, 2]),
+  ...shapes("abs", abs, [0.1, 2]),
+  ...shapes("sign", sign, [-2, 2], false),
+  ...shapes("floor", floor, [-3, 3], false),
+  ...shapes("exp", exp, [-2, 2]),
+  ...shapes("log", log, [0.5, 3]),
+  ...shapes("sqrt", sqrt, [0.5, 3]),
+  ...shapes("reciprocal", reciprocal, [0.5, 3]),
+  ...shapes("sin", sin, [-3, 3]),
+  ...shapes("cos", cos, [-3, 3]),
+  ...shapes("tanh", tanh, [-2, 2]),
+  ...shapes("sigmoid", sigmoid, [-3, 3]),
+  ...shapes("erf", erf, [-2.5, 2.5]),
+  ...shapes("gelu", gelu, [-4, 4]),
+  ...shapes("cast", (x) => cast(cast(x, "int32"), "float32"), [-9, 9], false),
+  ...shapes("stopGradient", (x) => mul(x, stopGradient(constant([2], "float32"))), [-1, 1]),
+  ...shapes("boundary", (x) => mul(boundary(mul(x, 2)), x), [-1, 1]),
+  { operator: "where", name: "broadcast", inputs: [bool(3, 1), f(3, 4), f(4)], fn: where },
+  { operator: "where", name: "number", inputs: [bool(2, 3), f(2, 3)], fn: (c, x) => where(c, x, -1) },
+  ...reductions("reduceSum", reduceSum),
+  ...reductions("reduceMean", reduceMean),
+  ...reductions("reduceSumSquare", reduceSumSquare),
+  ...reductions("reduceMax", reduceMax),
+  { operator: "reduceSum", name: "empty", inputs: [f(0, 3)], fn: (x) => reduceSum(x, 0) },
+  { operator: "argMax", name: "rows", inputs: [f(5, 7)], fn: argMax, gradient: false },
+  {
+    operator: "constant",
+    name: "added",
+    inputs: [f(2, 2)],
+    fn: (x) => add(x, constant([1, 2, 3, 4], "float32", [2, 2])),
+  },
+  { operator: "reshape", name: "to matrix", inputs: [f(2, 3, 4)], fn: (x) => reshape(x, [6, 4]) },
+  { operator: "reshape", name: "empty", inputs: [f(0, 3)], fn: (x) => reshape(x, [3, 0]) },
+  { operator: "reshape", name: "to scalar", inputs: [f(1, 1)], fn: (x) => reshape(x, []) },
+  { operator: "transpose", name: "matrix", inputs: [f(3, 5)], fn: (x) => transpose(x, [1, 0]) },
+  { operator: "transpose", name: "heads", inputs: [f(2, 3, 4, 5)], fn: (x) => transpose(x, [0, 2, 1, 3]) },
+  { operator: "transpose", name: "cycle, length 1", inputs: [f(1, 3, 2)], fn: (x) => transpose(x, [2, 0, 1]) },
+  { operator: "broadcastTo", name: "new axis", inputs: [f(3)], fn: (x) => broadcastTo(x, [4, 3]) },
+  { operator: "broadcastTo", name: "length 1", inputs: [f(2, 1, 3)], fn: (x) => broadcastTo(x, [2, 5, 3]) },
+  { operator: "concat", name: "first axis", inputs: [f(2, 3), f(1, 3), f(4, 3)], fn: (...x) => concat(x, 0) },
+  { operator: "concat", name: "last axis, empty", inputs: [f(2, 3), f(2, 0)], fn: (...x) => concat(x, -1) },
+  { operator: "slice", name: "middle", inputs: [f(5, 7)], fn: (x) => slice(x, 1, 2, 6) },
+  { operator: "slice", name: "nothing", inputs: [f(5, 7)], fn: (x) => slice(x, 0, 3, 3) },
+  { operator: "pad", name: "both sides", inputs: [f(2, 3)], fn: (x) => pad(x, 1, 2, 1) },
+  { operator: "matmul", name: "matrices", inputs: [f(3, 5), f(5, 7)], fn: (a, b) => matmul(a, b) },
+  { operator: "matmul", name: "A'", inputs: [f(5, 3), f(5, 7)], fn: (a, b) => matmul(a, b, { transposeA: true }) },
+  {
+    operator: "matmul",
+    name: "B', scaled",
+    inputs: [f(3, 5), f(7, 5)],
+    fn: (a, b) => matmul(a, b, { transposeB: true, alpha: 0.3 }),
+  },
+  {
+    operator: "matmul",
+    name: "A' B'",
+    inputs: [f(5, 3), f(7, 5)],
+    fn: (a, b) => matmul(a, b, { transposeA: true, transposeB: true }),
+  },
+  { operator: "matmul", name: "vector", inputs: [f(1, 5), f(5, 1)], fn: (a, b) => matmul(a, b) },
+  { operator: "matmul", name: "batched", inputs: [f(2, 3, 4, 5), f(2, 3, 5, 2)], fn: (a, b) => matmul(a, b) },
+  {
+    operator: "matmul",
+    name: "batched B'",
+    inputs: [f(2, 3, 4, 5), f(2, 3, 6, 5)],
+    fn: (a, b) => matmul(a, b, { transposeB: true, alpha: 2 }),
+  },
+  {
+    operator: "matmul",
+    name: "batched A'",
+    inputs: [f(2, 5, 4), f(2, 5, 3)],
+    fn: (a, b) => matmul(a, b, { transposeA: true }),
+  },
+  {
+    operator: "matmul",
+    name: "shared matrix",
+    inputs: [f(2, 3, 5), f(7, 5)],
+    fn: (a, b) => matmul(a, b, { transposeB: true }),
+  },
+  { operator: "matmul", name: "broadcast batch", inputs: [f(2, 1, 3, 5), f(4, 5, 2)], fn: (a, b) => matmul(a, b) },
+  { operator: "matmul", name: "no rows", inputs: [f(0, 5), f(5, 2)], fn: (a, b) => matmul(a, b) },
+  { operator: "gather", name: "repeated rows", inputs: [f(4, 3), index(4, 2, 5)], fn: gather },
+  { operator: "gather", name: "vector table", inputs: [f(4), index(4, 6)], fn: gather },
+  { operator: "gather", name: "no indices", inputs: [f(4, 3), index(4, 0)], fn: gather },
+  {
+    operator: "scatterAddRows",
+    name: "repeated rows",
+    inputs: [index(3, 7), f(7, 2)],
+    fn: (i, u) => scatterAddRows(4, i, u),
+  },
+  {
+    operator: "scatterAddRows",
+    name: "matrix of indices",
+    inputs: [index(3, 2, 3), f(2, 3, 2)],
+    fn: (i, u) => scatterAddRows(4, i, u),
+  },
+  { operator: "gatherElements", name: "repeated", inputs: [f(3, 5), index(5, 3, 2)], fn: gatherElements },
+  {
+    operator: "scatterAddElements",
+    name: "repeated",
+    inputs: [index(3, 4, 6), f(4, 6)],
+    fn: (i, u) => scatterAddElements(3, i, u),
+  },
+  { operator: "addAt", name: "repeated", inputs: [f(4, 3), index(3, 4, 5), f(4, 5)], fn: addAt },
+  { operator: "softmax", name: "rows", inputs: [f(3, 5)], fn: softmax },
+  { operator: "softmax", name: "length 1", inputs: [f(3, 1)], fn: softmax },
+  {
+    operator: "softmax",
+    name: "masked",
+    inputs: [f(2, 4)],
+    fn: (x) => softmax(add(x, constant([0, -1e9, 0, -1e9], "float32"))),
+  },
+  { operator: "softmax", name: "4 axes", inputs: [f(2, 2, 3, 4)], fn: softmax },
+  { operator: "logSoftmax", name: "rows", inputs: [between(-5, 5, 3, 6)], fn: logSoftmax },
+  {
+    operator: "crossEntropy",
+    name: "some ignored",
+    inputs: [f(4, 5), { shape: [4], dtype: "int32", values: [2, -100, 4, 0] }],
+    fn: crossEntropy,
+  },
+  {
+    operator: "crossEntropy",
+    name: "all ignored",
+    inputs: [f(2, 3), { shape: [2], dtype: "int32", values: [-100, -100] }],
+    fn: crossEntropy,
+  },
+  { operator: "rmsNorm", name: "rows", inputs: [f(3, 8), f(8)], fn: (x, w) => rmsNorm(x, w, 1e-6) },
+  { operator: "rmsNorm", name: "3 axes, large eps", inputs: [f(2, 3, 5), f(5)], fn: (x, w) => rmsNorm(x, w, 0.1) },
+  ...symbolic,
+];
