@@ -35,9 +35,7 @@ interface FileTally {
 }
 
 /** Turns test events into the report. */
-export default async function* report(
-  source: AsyncIterable<TestEvent> | Iterable<TestEvent>,
-): AsyncGenerator<string> {
+export default async function* report(source: AsyncIterable<TestEvent> | Iterable<TestEvent>): AsyncGenerator<string> {
   const root = process.cwd();
   const files = new Map<string, FileTally>();
   const failures: Failure[] = [];

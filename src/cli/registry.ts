@@ -1,0 +1,35 @@
+/**
+ * Every verb with what the list of commands needs, and how to load the rest. A verb's module is imported only when it is
+ * called, so that `cpm --help` starts at once; `registry.test.ts` checks that names and summaries agree with the modules.
+ */
+import type { CommandDefinition } from "./command.ts";
+import type { Bilingual } from "./messages/message.ts";
+
+export interface Verb {
+  /** One or two words. */
+  readonly name: string;
+  readonly summary: Bilingual;
+  load(): Promise<{ readonly default: CommandDefinition }>;
+}
+
+/** In the order of the list of commands: the life of a model. */
+export const verbs: readonly Verb[] = [
+  {
+    name: "doctor",
+    summary: {
+      zh: "检查环境：运行时、设备、内存，缺什么、怎么补",
+      en: "check the environment: runtime, device, memory, what is missing and how to get it",
+    },
+    load: () => import("./verbs/doctor.ts"),
+  },
+];
+
+/** The verb that the words begin with, two words before one, and the words after it. */
+export function findVerb(words: readonly string[]): { verb: Verb; rest: readonly string[] } | undefined {
+  for (const length of [2, 1]) {
+    const name = words.slice(0, length).join(" ");
+    const found = verbs.find((candidate) => candidate.name === name);
+    if (found !== undefined && words.length >= length) return { verb: found, rest: words.slice(length) };
+  }
+  return undefined;
+}
