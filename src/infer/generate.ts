@@ -1,0 +1,332 @@
+/**
+ * Generation: prompts in, texts out, over any `DecodingSession`. Prompts of unequal length run as one batch; a finished
+ * row leaves it at once; several samples of a prompt share its prefill. Events stream as an async iterator.
+ *
+ * As in the original, the first token may be neither an end token nor a newline, generated tokens alone are penalised,
+ * and `<s>` before the prompt is the caller's. Draws come from (seed, sample) with one number a step, so a prompt gives
+ * the same text in a batch as alone.
+ */
+import { ConfigError, DataError } from "../util/error.ts";
+import { createRandom, type Seed } from "../util/random.ts";
+import { type BeamSearch, createBeamSearch } from "./beam.ts";
+import {
+  createGeneratedRow,
+  type EndRules,
+  type GeneratedRow,
+  type GeneratedText,
+  type TokenEvent,
+} from "./generated-row.ts";
+import { createLogitEditor, type LogitEditor } from "./logits.ts";
+import { type GenerateOptions, type GenerateOptionsInput, parseGenerateOptions } from "./options.ts";
+import type { GenerationTokenizer } from "./row-text.ts";
+import { createSampler } from "./sample.ts";
+import type { DecodingSession } from "./session.ts";
+
+export type Prompts = readonly (readonly number[])[];
+
+/** What a run takes beside its settings. */
+export interface GenerationRun {
+  /** Looked at before and after every call of the session; texts under way end as "cancelled" and keep what they have. */
+  readonly signal?: AbortSignal | undefined;
+  /** Milliseconds, for `timing`. */
+  readonly clock?: (() => number) | undefined;
+  /** A seed for each prompt, instead of the one in the settings for all. */
+  readonly seeds?: readonly Seed[] | undefined;
+}
+
+export interface GenerationTiming {
+  readonly prefillMs: number;
+  /** In the session: steps and reordering. */
+  readonly stepMs: number;
+  /** Outside of it: choosing tokens and making text. Readers' time between events counts nowhere. */
+  readonly chooseMs: number;
+  /** Calls of `session.step`. */
+  readonly steps: number;
+  /** (stepMs + chooseMs) / steps: what one token of each row takes. */
+  readonly msPerStep: number;
+}
+
+export interface GenerationResult {
+  /** By prompt, then by sample (beam search: from the best; fewer than asked for where it found fewer). */
+  readonly texts: readonly GeneratedText[];
+  readonly usage: { readonly promptTokens: number; readonly generatedTokens: number };
+  /** Null without a clock. */
+  readonly timing: GenerationTiming | null;
+}
+
+/**
+ * Generates and yields an event for every token as it is chosen (beam search: once the beam of a prompt is decided);
+ * returns the whole. Breaking off leaves the session ready for the next prefill.
+ *
+ * Throws CPM_INFER_OPTIONS, CPM_INFER_PROMPT (empty, or an id outside of the vocabulary), CPM_INFER_CAPACITY (a prompt that
+ * leaves no room), CPM_INFER_NAN, CPM_INFER_NO_TOKEN.
+ */
+export async function* streamGenerate(
+  session: DecodingSession,
+  tokenizer: GenerationTokenizer,
+  prompts: Prompts,
+  options: GenerateOptionsInput = {},
+  run: GenerationRun = {},
+): AsyncGenerator<TokenEvent, GenerationResult, void> {
+  const settings = parseGenerateOptions(options);
+  checkIds(settings, tokenizer, session.vocabSize);
+  const longestTokens = checkPrompts(prompts, session, run.seeds);
+  const ends = endRules(settings, tokenizer, session.capacityTokens - longestTokens);
+  const editor = createLogitEditor(session.vocabSize, {
+    repetitionPenalty: settings.repetitionPenalty,
+    repetitionWindow: settings.repetitionWindow,
+    bias: Object.entries(settings.logitBias).map(([id, added]) => [Number(id), added] as const),
+    forbidden: settings.forbiddenIds,
+    forbiddenFirst: settings.allowEmpty ? [] : firstForbidden(tokenizer, ends),
+    ends: [...ends.ends],
+    minTokens: settings.minTokens,
+  });
+  const meter = createMeter(session, run.clock);
+  const decoding: Decoding = { tokenizer, prompts, settings, run, ends, editor, meter, vocabSize: session.vocabSize };
+  const rows = yield* settings.mode === "beam" ? decodeBeams(decoding) : decodeRows(decoding);
+  const texts = rows.map((row) => row.result());
+  return {
+    texts,
+    usage: {
+      promptTokens: prompts.reduce((sum, prompt) => sum + prompt.length, 0),
+      generatedTokens: texts.reduce((sum, { ids }) => sum + ids.length, 0),
+    },
+    timing: run.clock === undefined ? null : meter.timing(),
+  };
+}
+
+/** `streamGenerate` to its end; `onToken` sees every event. */
+export async function generate(
+  session: DecodingSession,
+  tokenizer: GenerationTokenizer,
+  prompts: Prompts,
+  options: GenerateOptionsInput = {},
+  run: GenerationRun & { readonly onToken?: ((event: TokenEvent) => void) | undefined } = {},
+): Promise<GenerationResult> {
+  const events = streamGenerate(session, tokenizer, prompts, options, run);
+  for (;;) {
+    const next = await events.next();
+    if (next.done === true) return next.value;
+    run.onToken?.(next.value);
+  }
+}
+
+/** Everything that the two ways of decoding share. */
+interface Decoding {
+  readonly tokenizer: GenerationTokenizer;
+  readonly prompts: Prompts;
+  readonly settings: GenerateOptions;
+  readonly run: GenerationRun;
+  readonly ends: EndRules;
+  readonly editor: LogitEditor;
+  readonly meter: Meter;
+  readonly vocabSize: number;
+}
+
+/** Greedy decoding and sampling. */
+async function* decodeRows(decoding: Decoding): AsyncGenerator<TokenEvent, GeneratedRow[], void> {
+  const { prompts, settings, run, ends, editor, meter, vocabSize } = decoding;
+  const temperature = settings.mode === "greedy" ? 0 : settings.temperature;
+  const sampler = createSampler(vocabSize, { ...settings, temperature }, editor, settings.topLogprobs);
+  const rows: GeneratedRow[] = [];
+  // `source` is where in the last logits the row's are: at first, samples of a prompt share its row.
+  let live: { row: GeneratedRow; source: number; uniform: () => number }[] = [];
+  for (const prompt of prompts.keys()) {
+    const random = createRandom(run.seeds?.[prompt] ?? settings.seed, "generate");
+    for (let sample = 0; sample < settings.samples; sample++) {
+      const row = createGeneratedRow(prompt, sample, decoding.tokenizer, ends);
+      rows.push(row);
+      live.push({ row, source: prompt, uniform: random.fork(sample).uniform });
+    }
+  }
+
+  let logits = run.signal?.aborted ? undefined : await meter.prefill(prompts);
+  for (let step = 0; logits !== undefined && !run.signal?.aborted; step++) {
+    const chosen = logits;
+    const events = meter.choosing(() =>
+      live.map(({ row, source, uniform }) =>
+        row.accept(sampler.choose(rowOf(chosen, source, vocabSize), row.ids, uniform, { row: row.row, step })),
+      ),
+    );
+    yield* events;
+    live = live.filter(({ row }) => row.finish === null);
+    if (live.length === 0 || run.signal?.aborted) break;
+    const tokens = live.map(({ row }) => row.ids.at(-1)!);
+    logits = await meter.step(
+      live.map(({ source }) => source),
+      tokens,
+    );
+    for (const [index, each] of live.entries()) each.source = index;
+  }
+  for (const { row } of live) if (row.finish === null) yield row.end("cancelled");
+  return rows;
+}
+
+/** Beam search: the live beams of all prompts form the batch. */
+async function* decodeBeams(decoding: Decoding): AsyncGenerator<TokenEvent, GeneratedRow[], void> {
+  const { prompts, settings, run, ends, editor, meter, vocabSize } = decoding;
+  const weights = new Float64Array(vocabSize);
+  const beamSettings = { ...settings, size: settings.beamSize, maxTokens: ends.maxTokens, ends: ends.ends };
+  const searches = prompts.map(() => createBeamSearch(beamSettings, editor, weights));
+  const rows: GeneratedRow[] = [];
+  let live = searches.map((search, prompt) => ({ search, prompt }));
+
+  let logits = run.signal?.aborted ? undefined : await meter.prefill(prompts);
+  for (let step = 0; logits !== undefined && !run.signal?.aborted; step++) {
+    const sources: number[] = [];
+    const tokens: number[] = [];
+    const scored = logits;
+    const done = meter.choosing(() => {
+      let first = 0;
+      return live.filter(({ search, prompt }) => {
+        const width = search.width;
+        const beamRows = Array.from({ length: width }, (_, beam) => rowOf(scored, first + beam, vocabSize));
+        const next = search.advance(beamRows, { row: prompt, step });
+        for (const source of next.sources) sources.push(first + source);
+        tokens.push(...next.tokens);
+        first += width;
+        return next.done;
+      });
+    });
+    for (const { search, prompt } of done) yield* replay(decoding, prompt, search, rows);
+    live = live.filter((each) => !done.includes(each));
+    if (live.length === 0 || run.signal?.aborted) break;
+    logits = await meter.step(sources, tokens);
+  }
+  for (const { search, prompt } of live) yield* replay(decoding, prompt, search, rows);
+  return rows.sort((a, b) => a.row - b.row || a.sample - b.sample);
+}
+
+/** The best hypotheses of a prompt as texts and events, added to `rows`; those that were cut off end as cancelled. */
+function* replay({ tokenizer, settings, ends }: Decoding, prompt: number, search: BeamSearch, rows: GeneratedRow[]) {
+  for (const [sample, hypothesis] of search.hypotheses().slice(0, settings.samples).entries()) {
+    const row = createGeneratedRow(prompt, sample, tokenizer, ends, hypothesis.score);
+    rows.push(row);
+    for (const [index, id] of hypothesis.ids.entries()) {
+      yield row.accept({ id, logprob: hypothesis.logprobs[index]!, top: [] });
+      if (row.finish !== null) break;
+    }
+    if (row.finish === null) yield row.end(hypothesis.ended ? "stop" : "cancelled");
+  }
+}
+
+function rowOf(logits: Float32Array, row: number, vocabSize: number): Float32Array {
+  return logits.subarray(row * vocabSize, (row + 1) * vocabSize);
+}
+
+/** The session with a clock around it. */
+interface Meter {
+  prefill(prompts: Prompts): Promise<Float32Array>;
+  /** Makes row i continue from `sources[i]`, where that is not so already, then feeds the tokens. */
+  step(sources: readonly number[], tokens: readonly number[]): Promise<Float32Array>;
+  choosing<T>(choose: () => T): T;
+  timing(): GenerationTiming;
+}
+
+function createMeter(session: DecodingSession, clock: () => number = () => 0): Meter {
+  let prefillMs = 0;
+  let stepMs = 0;
+  let chooseMs = 0;
+  let steps = 0;
+  const checked = (logits: Float32Array, rows: number): Float32Array => {
+    if (session.rows === rows && logits.length === rows * session.vocabSize) return logits;
+    throw new Error(`internal: the session has ${session.rows} rows and gave ${logits.length} logits for ${rows} rows`);
+  };
+  return {
+    async prefill(prompts) {
+      const startMs = clock();
+      const logits = await session.prefill(prompts);
+      prefillMs += clock() - startMs;
+      return checked(logits, prompts.length);
+    },
+    async step(sources, tokens) {
+      const startMs = clock();
+      const inPlace = sources.length === session.rows && sources.every((source, row) => source === row);
+      if (!inPlace) await session.reorder(Int32Array.from(sources));
+      const logits = await session.step(Int32Array.from(tokens));
+      stepMs += clock() - startMs;
+      steps++;
+      return checked(logits, tokens.length);
+    },
+    choosing(choose) {
+      const startMs = clock();
+      const result = choose();
+      chooseMs += clock() - startMs;
+      return result;
+    },
+    timing: () => ({ prefillMs, stepMs, chooseMs, steps, msPerStep: steps === 0 ? 0 : (stepMs + chooseMs) / steps }),
+  };
+}
+
+function endRules(settings: GenerateOptions, tokenizer: GenerationTokenizer, roomTokens: number): EndRules {
+  return {
+    ends: new Set([tokenizer.eosId, ...settings.stopIds]),
+    stops: settings.stop,
+    maxTokens: Math.min(settings.maxTokens, roomTokens),
+    maxTokensReason: roomTokens < settings.maxTokens ? "capacity" : "length",
+  };
+}
+
+function firstForbidden({ newlineId }: GenerationTokenizer, { ends }: EndRules): number[] {
+  return newlineId === undefined ? [...ends] : [...ends, newlineId];
+}
+
+function checkIds(settings: GenerateOptions, { eosId, newlineId }: GenerationTokenizer, vocabSize: number): void {
+  const named: [string, number][] = [["the tokenizer's eosId", eosId]];
+  if (newlineId !== undefined) named.push(["the tokenizer's newlineId", newlineId]);
+  for (const id of settings.stopIds) named.push(["stopIds", id]);
+  for (const id of settings.forbiddenIds) named.push(["forbiddenIds", id]);
+  for (const id of Object.keys(settings.logitBias)) named.push(["logitBias", Number(id)]);
+  for (const [where, id] of named) {
+    if (Number.isInteger(id) && id >= 0 && id < vocabSize) continue;
+    throw new ConfigError("CPM_INFER_OPTIONS", "a token id lies outside of the vocabulary", {
+      where,
+      got: String(id),
+      expected: `0 to ${vocabSize - 1}`,
+    });
+  }
+}
+
+/**
+ * The longest prompt, which decides how far the batch can go: rows are padded to it. Throws where a prompt cannot be used.
+ */
+function checkPrompts(prompts: Prompts, session: DecodingSession, seeds: readonly Seed[] | undefined): number {
+  const { vocabSize, capacityTokens } = session;
+  if (prompts.length === 0) throw new DataError("CPM_INFER_PROMPT", "there are no prompts");
+  if (seeds !== undefined && seeds.length !== prompts.length) {
+    throw new ConfigError("CPM_INFER_OPTIONS", "seeds and prompts differ in number", {
+      got: `${seeds.length} seeds`,
+      expected: `${prompts.length}, one for each prompt`,
+    });
+  }
+  let longestTokens = 0;
+  for (const [index, prompt] of prompts.entries()) {
+    const where = `prompt ${index}`;
+    if (prompt.length === 0) {
+      throw new DataError("CPM_INFER_PROMPT", "a prompt is empty", {
+        where,
+        expected: "at least one token",
+        hint: "begin with <s>, as the model was trained",
+      });
+    }
+    for (const id of prompt) {
+      if (Number.isInteger(id) && id >= 0 && id < vocabSize) continue;
+      throw new DataError("CPM_INFER_PROMPT", "a prompt has an id outside of the vocabulary", {
+        where,
+        got: String(id),
+        expected: `0 to ${vocabSize - 1}`,
+        hint: "use the vocabulary that the model was trained with",
+      });
+    }
+    if (prompt.length >= capacityTokens) {
+      throw new ConfigError("CPM_INFER_CAPACITY", "a prompt leaves no room to generate", {
+        where,
+        got: `${prompt.length} tokens`,
+        expected: `fewer than ${capacityTokens}`,
+        hint: "shorten the prompt or open the session with a larger capacity",
+      });
+    }
+    longestTokens = Math.max(longestTokens, prompt.length);
+  }
+  return longestTokens;
+}

@@ -1,0 +1,37 @@
+/** Decoding: sampling, beam search, streaming generation over a `DecodingSession`. */
+export { type BeamSearch, type BeamSettings, type BeamStep, createBeamSearch, type Hypothesis } from "./beam.ts";
+export {
+  type GenerationResult,
+  type GenerationRun,
+  type GenerationTiming,
+  generate,
+  type Prompts,
+  streamGenerate,
+} from "./generate.ts";
+export type { FinishReason, GeneratedText, TokenEvent } from "./generated-row.ts";
+export {
+  argmax,
+  createLogitEditor,
+  type LogitEditor,
+  type LogitRules,
+  type LogitsOrigin,
+  type TopEntries,
+  topEntries,
+} from "./logits.ts";
+export {
+  type GenerateOptions,
+  type GenerateOptionsInput,
+  GenerateOptionsSchema,
+  parseGenerateOptions,
+} from "./options.ts";
+export { createRowText, type GenerationTokenizer, type RowText, type StreamingDetokenizer } from "./row-text.ts";
+export {
+  type Choice,
+  createSampler,
+  draw,
+  type Kept,
+  type Sampler,
+  type SamplingSettings,
+  type TopLogprob,
+} from "./sample.ts";
+export type { DecodingSession } from "./session.ts";

@@ -1,0 +1,160 @@
+import assert from "node:assert/strict";
+import { describe, test } from "node:test";
+import fc from "fast-check";
+import {
+  argmax,
+  createLogitEditor,
+  exponentials,
+  type LogitRules,
+  maximum,
+  rowStatistics,
+  topEntries,
+} from "./logits.ts";
+
+const origin = { row: 2, step: 7 };
+const noRules: LogitRules = {
+  repetitionPenalty: 1,
+  repetitionWindow: 0,
+  bias: [],
+  forbidden: [],
+  forbiddenFirst: [],
+  ends: [],
+  minTokens: 0,
+};
+/** Logits with ties, infinities below and wide ranges. */
+const logit = fc.oneof(
+  fc.integer({ min: -3, max: 3 }),
+  fc.float({ min: -60, max: 60, noNaN: true }),
+  fc.constant(-Infinity),
+);
+const logitRow = fc.array(logit, { minLength: 1, maxLength: 60 }).map((values) => Float32Array.from(values));
+
+describe("exponentials", () => {
+  test("are those of Math.exp to 1e-14 down to 44 nats below the maximum, and zero beyond", () => {
+    const row = Float32Array.from({ length: 20_001 }, (_, i) => -i / 400);
+    const weights = new Float64Array(row.length);
+    for (const scale of [1, 1 / 0.9, 0.37]) {
+      const sum = exponentials(row, 0, scale, weights);
+      let expectedSum = 0;
+      for (const [i, value] of row.entries()) {
+        const expected = value * scale > -44 ? Math.exp(value * scale) : 0;
+        expectedSum += expected;
+        assert.ok(Math.abs(weights[i]! - expected) <= 1e-14 * expected, `exp(${value * scale}) is not ${weights[i]}`);
+      }
+      assert.ok(Math.abs(sum / expectedSum - 1) < 1e-14);
+    }
+  });
+});
+
+describe("rowStatistics", () => {
+  test("is maximum and log-sum-exp", () => {
+    fc.assert(
+      fc.property(logitRow, (row) => {
+        fc.pre(row.some((value) => value > -Infinity));
+        const { max, logSumExp } = rowStatistics(row, new Float64Array(row.length), origin);
+        assert.equal(max, Math.max(...row));
+        const expected = max + Math.log(row.reduce((sum, value) => sum + Math.exp(value - max), 0));
+        assert.ok(Math.abs(logSumExp - expected) < 1e-12);
+      }),
+    );
+  });
+
+  test("names row, step and token of a logit that is not finite", () => {
+    for (const bad of [Number.NaN, Infinity]) {
+      for (const row of [[bad], [1, 2, bad], [-Infinity, bad, 3]]) {
+        assert.throws(
+          () => rowStatistics(Float32Array.from(row), new Float64Array(3), origin),
+          (error: Error & { code: string }) =>
+            error.code === "CPM_INFER_NAN" &&
+            error.message.includes("row 2, step 7") &&
+            error.message.includes(`token ${row.findIndex((value) => Object.is(value, bad))}`),
+        );
+      }
+    }
+  });
+
+  test("says when nothing is left; one finite logit is enough", () => {
+    const none = Float32Array.of(-Infinity, -Infinity);
+    assert.throws(() => rowStatistics(none, new Float64Array(2), origin), { code: "CPM_INFER_NO_TOKEN" });
+    const one = Float32Array.of(-Infinity, -5, -Infinity);
+    assert.deepEqual(rowStatistics(one, new Float64Array(3), origin), { max: -5, logSumExp: -5 });
+  });
+});
+
+describe("topEntries", () => {
+  test("equals the head of a full sort, equal values by id", () => {
+    fc.assert(
+      fc.property(logitRow, fc.nat(70), (row, count) => {
+        const { ids, values } = topEntries(row, count);
+        const sorted = [...row.keys()].sort((a, b) => (row[a] === row[b] ? a - b : row[a]! < row[b]! ? 1 : -1));
+        assert.deepEqual([...ids], sorted.slice(0, count));
+        assert.deepEqual(
+          [...values],
+          [...ids].map((id) => row[id]),
+        );
+        if (count > 0) {
+          assert.equal(argmax(row), ids[0]);
+          assert.equal(maximum(row), values[0]);
+        }
+      }),
+      { numRuns: 500 },
+    );
+  });
+});
+
+describe("createLogitEditor", () => {
+  test("penalises generated tokens once each, within the window", () => {
+    const row = Float32Array.of(4, -4, 4, -4, 0);
+    const editor = createLogitEditor(5, { ...noRules, repetitionPenalty: 2, repetitionWindow: 3 });
+    assert.equal(editor.apply(row, [2, 0, 1, 0]), true);
+    assert.deepEqual([...row], [2, -8, 4, -4, 0]);
+    editor.restore(row);
+    assert.deepEqual([...row], [4, -4, 4, -4, 0]);
+    editor.apply(row, [3]);
+    assert.deepEqual([...row], [4, -4, 4, -8, 0]);
+  });
+
+  test("forbids at the first step, before minTokens, and always, whatever the bias", () => {
+    const rules = {
+      ...noRules,
+      bias: [[0, 3] as const, [3, 100] as const],
+      forbidden: [3],
+      forbiddenFirst: [1],
+      ends: [2],
+    };
+    const editor = createLogitEditor(4, { ...rules, minTokens: 2 });
+    const edited = (generated: number[]) => {
+      const row = new Float32Array(4);
+      editor.apply(row, generated);
+      return [...row];
+    };
+    assert.deepEqual(edited([]), [3, -Infinity, -Infinity, -Infinity]);
+    assert.deepEqual(edited([0]), [3, 0, -Infinity, -Infinity]);
+    assert.deepEqual(edited([0, 0]), [3, 0, 0, -Infinity]);
+  });
+
+  test("restores the row exactly, whatever overlaps", () => {
+    const id = fc.nat(5);
+    const rules = fc.record({
+      repetitionPenalty: fc.constantFrom(1, 1.3, 5),
+      repetitionWindow: fc.nat(4),
+      bias: fc.array(fc.tuple(id, fc.integer({ min: -9, max: 9 })), { maxLength: 4 }),
+      forbidden: fc.array(id, { maxLength: 3 }),
+      forbiddenFirst: fc.array(id, { maxLength: 3 }),
+      ends: fc.array(id, { maxLength: 3 }),
+      minTokens: fc.nat(3),
+    });
+    const values = fc.array(logit, { minLength: 6, maxLength: 6 });
+    fc.assert(
+      fc.property(rules, values, fc.array(id, { maxLength: 8 }), (given, row, generated) => {
+        const editor = createLogitEditor(6, given);
+        const logits = Float32Array.from(row);
+        const before = logits.slice();
+        const touched = editor.apply(logits, generated);
+        if (!touched) assert.deepEqual(logits, before);
+        editor.restore(logits);
+        assert.deepEqual(logits, before);
+      }),
+    );
+  });
+});

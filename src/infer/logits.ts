@@ -1,0 +1,220 @@
+/**
+ * One row of logits, [V]: what may be said about it (maximum, log-sum-exp, best entries) and what is changed in it
+ * before a token is chosen (repetition penalty, bias, forbidden tokens). Temperature and truncation are in `sample.ts`.
+ *
+ * V goes up to some 90,000 and this runs for every generated token, so a row is passed over few times and never sorted.
+ */
+import { RuntimeError } from "../util/error.ts";
+
+/** Where a row of logits came from, for messages: index of the prompt, step of the generation. */
+export interface LogitsOrigin {
+  readonly row: number;
+  readonly step: number;
+}
+
+/** max and ln Σ exp(x) of a row. */
+export interface RowStatistics {
+  readonly max: number;
+  readonly logSumExp: number;
+}
+
+/** Entries this far (in nats) below the largest count as zero: 90,000 of them add up to less than 1e-14. */
+const NEGLIGIBLE_NATS = 44;
+
+// exp(-y) = 2^(-k/1024) · exp(r) with |r| ≤ ln 2 / 2048, so that four terms of the series suffice; the rounding of k's part
+// leaves a relative error of 1e-14. Two small tables (upper and lower bits of k) stay in the first-level cache.
+const STEPS = 1024;
+const STEPS_PER_NAT = STEPS / Math.LN2;
+const NATS_PER_STEP = Math.LN2 / STEPS;
+const FINE = Float64Array.from({ length: STEPS }, (_, k) => 2 ** (-k / STEPS));
+const COARSE = Float64Array.from({ length: Math.ceil(NEGLIGIBLE_NATS / Math.LN2) + 2 }, (_, k) => 2 ** -k);
+
+/**
+ * weights[i] = exp((row[i] − max) · scale) for i < row.length; the return value is their sum. `max` is the row's
+ * maximum and `scale` > 0; weights below exp(−44) are 0. NaN in the row gives a NaN sum.
+ */
+export function exponentials(row: Float32Array, max: number, scale: number, weights: Float64Array): number {
+  const length = row.length;
+  let sum = 0;
+  for (let i = 0; i < length; i++) {
+    const y = (max - row[i]!) * scale;
+    let weight = 0;
+    if (y < NEGLIGIBLE_NATS) {
+      const k = (y * STEPS_PER_NAT + 0.5) | 0;
+      const r = k * NATS_PER_STEP - y;
+      weight = COARSE[k >> 10]! * FINE[k & 1023]! * (1 + r * (1 + r * (0.5 + r * (1 / 6))));
+    } else if (!(y >= NEGLIGIBLE_NATS)) {
+      weight = Number.NaN;
+    }
+    weights[i] = weight;
+    sum += weight;
+  }
+  return sum;
+}
+
+/** The largest entry; −∞ for a row of −∞ or NaN alone. */
+export function maximum(row: Float32Array): number {
+  let max = -Infinity;
+  for (let i = 0; i < row.length; i++) if (row[i]! > max) max = row[i]!;
+  return max;
+}
+
+/** The id of the largest entry; the lowest of equals. */
+export function argmax(row: Float32Array): number {
+  let best = 0;
+  for (let i = 1; i < row.length; i++) if (row[i]! > row[best]!) best = i;
+  return best;
+}
+
+/**
+ * Maximum and log-sum-exp of a row; ln p(i) = row[i] − logSumExp. `weights` [V] is overwritten with exp(row − max).
+ * Throws CPM_INFER_NAN where an entry is NaN or +∞, and CPM_INFER_NO_TOKEN where all are −∞.
+ */
+export function rowStatistics(row: Float32Array, weights: Float64Array, origin: LogitsOrigin): RowStatistics {
+  const max = maximum(row);
+  // A row of −∞ alone gives (−∞) − (−∞): NaN as well, told apart below.
+  const sum = exponentials(row, max, 1, weights);
+  if (!(sum < Infinity)) throw unusableRow(row, origin);
+  return { max, logSumExp: max + Math.log(sum) };
+}
+
+function unusableRow(row: Float32Array, { row: batchRow, step }: LogitsOrigin): RuntimeError {
+  const where = `row ${batchRow}, step ${step}`;
+  const id = row.findIndex((value) => Number.isNaN(value) || value === Infinity);
+  if (id >= 0) {
+    return new RuntimeError("CPM_INFER_NAN", "the model gave a logit that is not a finite number", {
+      where,
+      got: `${row[id]} for token ${id}`,
+      hint: "check the weights for NaN or infinity (cpm inspect), or compute in a wider type than fp16",
+    });
+  }
+  return new RuntimeError("CPM_INFER_NO_TOKEN", "every token is forbidden, so none can be chosen", {
+    where,
+    hint: "forbid fewer tokens, or lower minTokens",
+  });
+}
+
+/** The best entries of a row, from the largest; equal ones by id. */
+export interface TopEntries {
+  readonly ids: Int32Array;
+  readonly values: Float32Array;
+}
+
+/** The `count` largest entries (all, if V is less) in one pass over the row with a heap of `count`. No NaN. */
+export function topEntries(row: Float32Array, count: number): TopEntries {
+  const size = Math.min(count, row.length);
+  const ids = new Int32Array(size);
+  const values = new Float32Array(size);
+  if (size === 0) return { ids, values };
+  // The root is the worst entry kept: smallest value, then highest id.
+  const worse = (valueA: number, idA: number, valueB: number, idB: number) =>
+    valueA < valueB || (valueA === valueB && idA > idB);
+  const sink = (from: number, end: number, value: number, id: number) => {
+    let at = from;
+    for (let child = 2 * at + 1; child < end; child = 2 * at + 1) {
+      if (child + 1 < end && worse(values[child + 1]!, ids[child + 1]!, values[child]!, ids[child]!)) child++;
+      if (!worse(values[child]!, ids[child]!, value, id)) break;
+      values[at] = values[child]!;
+      ids[at] = ids[child]!;
+      at = child;
+    }
+    values[at] = value;
+    ids[at] = id;
+  };
+  for (let i = 0; i < size; i++) {
+    values[i] = row[i]!;
+    ids[i] = i;
+  }
+  for (let i = (size >> 1) - 1; i >= 0; i--) sink(i, size, values[i]!, ids[i]!);
+  let bar = values[0]!;
+  for (let i = size; i < row.length; i++) {
+    if (row[i]! > bar) {
+      sink(0, size, row[i]!, i);
+      bar = values[0]!;
+    }
+  }
+  for (let end = size - 1; end > 0; end--) {
+    const value = values[end]!;
+    const id = ids[end]!;
+    values[end] = values[0]!;
+    ids[end] = ids[0]!;
+    sink(0, end, value, id);
+  }
+  return { ids, values };
+}
+
+/** What is changed in a row of logits before a token is chosen. */
+export interface LogitRules {
+  /** CTRL (Keskar et al. 2019): positive logits of generated tokens are divided by it, negative ones multiplied; 1 is off. */
+  readonly repetitionPenalty: number;
+  /** How many of the last generated tokens the penalty sees; 0 is all of them. */
+  readonly repetitionWindow: number;
+  /** [id, number added to its logit]. */
+  readonly bias: readonly (readonly [id: number, added: number])[];
+  readonly forbidden: readonly number[];
+  /** Forbidden as the first token only. */
+  readonly forbiddenFirst: readonly number[];
+  /** Forbidden until `minTokens` have been generated. */
+  readonly ends: readonly number[];
+  readonly minTokens: number;
+}
+
+export interface LogitEditor {
+  /**
+   * Changes the row in place: penalty on the generated tokens (each once, however often it came), then bias, then −∞ for
+   * what is forbidden. True if anything was touched. `generated` holds the tokens after the prompt.
+   */
+  apply(row: Float32Array, generated: readonly number[]): boolean;
+  /** Undoes the last `apply`, so that the row shows the model's own numbers again. */
+  restore(row: Float32Array): void;
+}
+
+/** An editor of rows of `vocabSize` logits. Ids in the rules must be below it (the caller has checked). */
+export function createLogitEditor(vocabSize: number, rules: LogitRules): LogitEditor {
+  const { repetitionPenalty, repetitionWindow, bias, forbidden, forbiddenFirst, ends, minTokens } = rules;
+  let editedIds: number[] = [];
+  let editedValues: number[] = [];
+  // lastSeen[id] === round marks an id that this round's penalty has already met.
+  const lastSeen = repetitionPenalty === 1 ? undefined : new Uint32Array(vocabSize);
+  let round = 0;
+
+  const write = (row: Float32Array, id: number, value: number) => {
+    editedIds.push(id);
+    editedValues.push(row[id]!);
+    row[id] = value;
+  };
+  const forbid = (row: Float32Array, ids: readonly number[]) => {
+    for (const id of ids) write(row, id, -Infinity);
+  };
+
+  return {
+    apply(row, generated) {
+      editedIds = [];
+      editedValues = [];
+      if (lastSeen !== undefined) {
+        if (++round === 2 ** 32) {
+          lastSeen.fill(0);
+          round = 1;
+        }
+        const from = repetitionWindow === 0 ? 0 : Math.max(0, generated.length - repetitionWindow);
+        for (let i = from; i < generated.length; i++) {
+          const id = generated[i]!;
+          if (lastSeen[id] === round) continue;
+          lastSeen[id] = round;
+          const value = row[id]!;
+          write(row, id, value < 0 ? value * repetitionPenalty : value / repetitionPenalty);
+        }
+      }
+      for (const [id, added] of bias) write(row, id, row[id]! + added);
+      forbid(row, forbidden);
+      if (generated.length === 0) forbid(row, forbiddenFirst);
+      if (generated.length < minTokens) forbid(row, ends);
+      return editedIds.length > 0;
+    },
+    restore(row) {
+      for (let i = editedIds.length - 1; i >= 0; i--) row[editedIds[i]!] = editedValues[i]!;
+      editedIds = [];
+      editedValues = [];
+    },
+  };
+}

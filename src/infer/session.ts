@@ -1,0 +1,27 @@
+/**
+ * The seam between decoding and a model: a batch of rows that grow by one token at a time. What a session does inside
+ * (left padding, key/value cache, device) is its own matter; what is chosen from the logits is decided above it.
+ */
+
+/**
+ * A batch of rows being decoded. Shapes: B rows now in the batch, V vocabulary.
+ *
+ * The array that `prefill` and `step` return belongs to the session and is valid until the next call; the caller may
+ * write into it meanwhile. Calls do not overlap: each is awaited before the next. `prefill` starts over whatever was
+ * decoded before, so a session stays usable after a cancelled or failed generation.
+ */
+export interface DecodingSession {
+  /** V: length of a row of logits; token ids are below it. */
+  readonly vocabSize: number;
+  /** Longest row (prompt and generated tokens together) that fits. */
+  readonly capacityTokens: number;
+  /** B: rows in the batch now. */
+  readonly rows: number;
+  /** Feeds the prompts; `rows` becomes `prompts.length`. Resolves to the logits of each row's last token, [B, V]. */
+  prefill(prompts: readonly (readonly number[])[]): Promise<Float32Array>;
+  /** Feeds one token a row, [B]. Resolves to logits [B, V]. */
+  step(tokens: Int32Array): Promise<Float32Array>;
+  /** Row i continues from what row `sources[i]` was; `rows` becomes `sources.length`. */
+  reorder(sources: Int32Array): Promise<void> | void;
+  dispose(): void;
+}
