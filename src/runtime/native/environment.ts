@@ -84,7 +84,6 @@ function createEnvironment(api: Api, settings: EnvironmentSettings): Environment
   must(api.SetGlobalIntraOpNumThreads(threading, settings.threads));
   must(api.SetGlobalInterOpNumThreads(threading, 1));
   must(api.SetGlobalSpinControl(threading, settings.spin ? 1 : 0));
-  must(api.SetGlobalDenormalAsZero(threading));
   // 4 is "fatal only": every error comes back as a status and is thrown, so it need not be printed as well.
   must(api.CreateEnvWithGlobalThreadPools(4, "cpm-live", threading, out.address));
   const pointer = out.read();

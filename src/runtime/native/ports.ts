@@ -39,7 +39,7 @@ export function tensorsOf(
     const tensor = Object.hasOwn(given, port.name) ? given[port.name] : undefined;
     if (tensor !== undefined) return checkTensor(check, port, tensor);
     if (optional) return undefined;
-    throw new RuntimeError("CPM_RUNTIME_PORT", `An ${check.kind} is missing.`, {
+    throw new RuntimeError("CPM_RUNTIME_PORT", `The program misses an ${check.kind}.`, {
       where: `program "${check.program}"`,
       got: Object.keys(given).join(", ") || "none",
       expected: `${port.name}: ${describe(port)}`,

@@ -10,6 +10,7 @@ import { RuntimeError } from "../../util/error.ts";
 import type { CompileOptions, EmitTarget, Port, ProgramSource } from "../runtime.ts";
 import type { Api } from "./api.ts";
 import { addressOf, type CArray, outSlot, pointers, strings } from "./native-memory.ts";
+import { acquirePackedWeights, type PackedWeights } from "./packed-weights.ts";
 import { checkTensor } from "./ports.ts";
 import { isCurrent, prepackedCache, writePrepacked } from "./prepacked.ts";
 import { check, errorOf } from "./status.ts";
@@ -53,10 +54,12 @@ export async function compileSession(
   const plan = { ledger, settings, name, level, profilePath: options.profilePath };
   // Nobody may dispose the constants while they are read.
   for (const tensor of constants.values()) tensor.runs++;
-  let made: { pointer: number; readsConstants: boolean };
+  let pointer: number;
+  let packed: PackedWeights | undefined;
   try {
     if (options.prepackedPath === undefined) {
-      made = { pointer: await createSession({ ...plan, model, constants }), readsConstants: constants.size > 0 };
+      packed = acquirePackedWeights(ledger, constants.values());
+      pointer = await createSession({ ...plan, model, constants, packed });
     } else {
       const cache = prepackedCache(options.prepackedPath, {
         model,
@@ -67,18 +70,21 @@ export async function compileSession(
       const save = () =>
         writePrepacked(cache, async (optimizedPath, dataName) => {
           const saved = { optimizedPath, dataName };
-          const pointer = await createSession({ ...plan, model, constants, saved, profilePath: undefined });
-          ledger.api.ReleaseSession(pointer);
+          const saving = await createSession({ ...plan, model, constants, saved, profilePath: undefined });
+          ledger.api.ReleaseSession(saving);
         });
       if (!(await isCurrent(cache))) await save();
       // Already optimized when it was saved.
-      made = { pointer: await createSession({ ...plan, model: cache.path, level: 0 }), readsConstants: false };
+      pointer = await createSession({ ...plan, model: cache.path, level: 0 });
     }
+  } catch (error) {
+    packed?.release();
+    throw error;
   } finally {
     for (const tensor of constants.values()) tensor.runs--;
   }
-  const { pointer } = made;
-  const users = made.readsConstants ? [...constants.values()] : [];
+  // A program that was loaded from its cache has its own constants.
+  const users = options.prepackedPath === undefined ? [...constants.values()] : [];
   for (const tensor of users) tensor.constantOf.push(name);
   const release = () => {
     for (const tensor of users) tensor.constantOf.splice(tensor.constantOf.indexOf(name), 1);
@@ -86,6 +92,7 @@ export async function compileSession(
       if (options.profilePath !== undefined) endProfile(ledger, pointer, name, options.profilePath);
     } finally {
       ledger.api.ReleaseSession(pointer);
+      packed?.release();
     }
   };
   try {
@@ -131,6 +138,8 @@ interface SessionPlan {
   /** ONNX bytes, or the path of a saved model. */
   readonly model: Uint8Array | string;
   readonly constants?: ReadonlyMap<string, NativeTensor>;
+  /** Where packed constants are shared. */
+  readonly packed?: PackedWeights | undefined;
   readonly profilePath: string | undefined;
   /** Where to save the optimized model, and its data file's name. */
   readonly saved?: { readonly optimizedPath: string; readonly dataName: string };
@@ -153,25 +162,34 @@ async function createSession(plan: SessionPlan): Promise<number> {
       const tensors = pointers(values.map((tensor) => tensor.value));
       check(api, api.AddExternalInitializers(options, names.address, tensors.address, values.length), failure);
     }
+    if (plan.packed !== undefined) {
+      // Marks them as shared: only the packed forms of such constants go into a container.
+      for (const [constant, tensor] of plan.constants ?? []) {
+        check(api, api.AddInitializer(options, constant, tensor.value), failure);
+      }
+    }
     const status = await new Promise<number>((resolve, reject) => {
-      const settle = (error: unknown, result: number) => (error ? reject(error) : resolve(result));
       if (typeof model === "string") {
-        api.CreateSession.async(environment.pointer, model, options, out.address, settle);
+        api.CreateSession.async(environment.pointer, model, options, out.address, (error, result) =>
+          error ? reject(error) : resolve(result),
+        );
         return;
       }
       const bytes = new Uint8Array(new ArrayBuffer(Math.max(1, model.length)));
       bytes.set(model);
-      api.CreateSessionFromArray.async(
-        environment.pointer,
-        addressOf(bytes.buffer),
-        model.length,
-        options,
-        out.address,
-        (error, result) => {
-          void bytes; // alive until here
-          settle(error, result);
-        },
-      );
+      const done = (error: unknown, result: number) => {
+        void bytes; // alive until here
+        if (error) reject(error);
+        else resolve(result);
+      };
+      const { pointer } = environment;
+      const start = addressOf(bytes.buffer);
+      if (plan.packed === undefined) {
+        api.CreateSessionFromArray.async(pointer, start, model.length, options, out.address, done);
+      } else {
+        const create = api.CreateSessionFromArrayWithPrepackedWeightsContainer;
+        create.async(pointer, start, model.length, options, plan.packed.pointer, out.address, done);
+      }
     });
     if (status !== 0) throw errorOf(api, status, failure);
     return out.read();

@@ -52,19 +52,17 @@ export function errorOf(api: Api, status: number, call: FailedCall): RuntimeErro
 }
 
 /**
- * The node that a message speaks of: `"name" (Type)`. ONNX Runtime words this in several ways:
- * `running MatMul node. Name:'x'`, `Node (x) Op (MatMul)`, `Node:x`, `the node x:MatMul(13)`.
+ * The node that a message speaks of: `"name" (Type)`. ONNX Runtime words this in several ways, one pattern each: while
+ * running, while inferring shapes, while resolving the graph, while looking for kernels.
  */
 export function nodeOf(message: string): string | undefined {
-  const running = /running (\S+) node\. Name:'([^']*)'/.exec(message);
-  if (running !== null) return `"${running[2]}" (${running[1]})`;
-  const inferring = /Node \(([^)]*)\) Op \(([^)]*)\)/.exec(message);
-  if (inferring !== null) return `"${inferring[1]}" (${inferring[2]})`;
-  const implementing = /node (?:with name '([^']*)'|(\S+?):(\w+)\(\d+\))/i.exec(message);
-  if (implementing !== null) {
-    const type = implementing[3] === undefined ? "" : ` (${implementing[3]})`;
-    return `"${implementing[1] ?? implementing[2]}"${type}`;
+  const running = /running (?<type>\S+) node\. Name:'(?<name>[^']*)'/;
+  const inferring = /Node \((?<name>[^)]*)\) Op \((?<type>[^)]*)\)/;
+  const resolving = /In Node, \("(?<name>[^"]*)", (?<type>\w+),/;
+  const implementing = /node with name '(?<name>[^']*)'/;
+  for (const pattern of [running, inferring, resolving, implementing]) {
+    const found = pattern.exec(message)?.groups;
+    if (found !== undefined) return `"${found.name}"${found.type === undefined ? "" : ` (${found.type})`}`;
   }
-  const named = /\bnode ?[:(] ?"?([\w./:-]+)/i.exec(message);
-  return named === null ? undefined : `"${named[1]}"`;
+  return undefined;
 }
