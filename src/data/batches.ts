@@ -10,7 +10,7 @@ import { crc32 } from "node:zlib";
 import { countTargets, createBatch, type ModelBatch } from "../model/batch.ts";
 import { ConfigError, DataError } from "../util/error.ts";
 import { createRandom, type Random, type Seed } from "../util/random.ts";
-import { allTargets, drawTargets, type Objective, objectiveLayout, writeSample } from "./objectives.ts";
+import { allTargets, drawTargets, type Objective, writeSample } from "./objectives.ts";
 import type { TokenCorpus } from "./token-corpus.ts";
 
 export interface BatchOptions {
@@ -249,10 +249,4 @@ function checkOptions(corpus: TokenCorpus, rows: number, fillShare: number, mult
       hint: "Give more text, or a smaller minimum length.",
     });
   }
-}
-
-/** Prompts and segments that a source with this share of fill uses, to check against a model's tables. */
-export function usedLayouts(fillShare: number): { readonly promptTask: number; readonly segment: number }[] {
-  const objectives: Objective[] = fillShare === 0 ? ["lm"] : fillShare === 1 ? ["fill"] : ["fill", "lm"];
-  return objectives.map((objective) => objectiveLayout[objective]);
 }

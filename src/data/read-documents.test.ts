@@ -3,6 +3,7 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { after, test } from "node:test";
+import { fileURLToPath } from "node:url";
 import { gzipSync, zstdCompressSync } from "node:zlib";
 import fc from "fast-check";
 import { CpmError } from "../util/error.ts";
@@ -193,4 +194,22 @@ test("arbitrary bytes never fail but in a CpmError", async () => {
     ),
     { numRuns: 300 },
   );
+});
+
+test("the text that comes with the project: every piece with its title, in Chinese typography", async () => {
+  const files = await expandPaths([fileURLToPath(new URL("../../corpus", import.meta.url))]);
+  assert.equal(files.length, 6);
+  const documents = await Array.fromAsync(readDocuments(files, { strict: true }));
+  assert.equal(documents.length, 139);
+  let bytes = 0;
+  for (const { text, source, line } of documents) {
+    const place = `${source}:${line}`;
+    bytes += Buffer.byteLength(text);
+    const [title, ...paragraphs] = text.split("\n");
+    assert.match(title!, /^[\p{sc=Han}，]{1,12}$/u, place);
+    assert.ok(paragraphs.length >= 2, place);
+    assert.doesNotMatch(text, /[a-zA-Z,.!?;:"'() \u3000]/, place);
+    for (const paragraph of paragraphs) assert.equal(paragraph.split("“").length, paragraph.split("”").length, place);
+  }
+  assert.ok(bytes > 60_000 && bytes < 90_000, `${bytes} bytes`);
 });

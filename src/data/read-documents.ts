@@ -170,7 +170,7 @@ async function* readFileDocuments(file: string, options: ReadOptions): AsyncGene
     }
     for (const line of lines) {
       waiting.push(line);
-      waitingBytes += line.bytes?.length ?? maxBytes;
+      waitingBytes += (line.bytes?.length ?? maxBytes) + 1;
     }
     if (waitingBytes < sniffBytes) continue;
     format = formatByLines(waiting);
