@@ -25,11 +25,9 @@ export type TensorsOf<Specs> = MapTree<Specs, TensorSpec, Tensor>;
 
 /** A graph from given tensors. Inputs that no output needs stay part of its signature. */
 export function createGraph(name: string, inputs: readonly NamedTensor[], outputs: readonly NamedTensor[]): Graph {
-  for (const list of [inputs, outputs]) {
-    const names = list.map(([portName]) => portName);
-    const twice = names.find((portName, i) => names.indexOf(portName) !== i);
-    if (twice !== undefined) throw new Error(`internal: ${name} has two ports named ${twice}`);
-  }
+  const names = [...inputs, ...outputs].map(([portName]) => portName);
+  const twice = names.find((portName, i) => names.indexOf(portName) !== i);
+  if (twice !== undefined) throw new Error(`internal: ${name} has two ports named ${twice}`);
   const nodes = nodesFor(outputs.map(([, tensor]) => tensor));
   const known = new Set(inputs.map(([, tensor]) => tensor.node));
   const stray = nodes.find((node) => node.operator.name === "input" && !known.has(node));

@@ -10,6 +10,7 @@ export { createGraph, type Graph, inputsFor, type NamedTensor, named, type Tenso
 export type { Precision } from "./ndarray.ts";
 export { defineOperator, type NdArray, type Operator, operators } from "./operator.ts";
 export * from "./operators/index.ts";
+export { accumulateOutputs } from "./passes/accumulate.ts";
 export { bindSizes } from "./passes/bind-sizes.ts";
 export { applyPass, dropUnusedInputs, optimize } from "./passes/optimize.ts";
 export { createReferenceRuntime, hostArrayFrom } from "./reference.ts";

@@ -1,0 +1,227 @@
+/**
+ * CPM-Ant as pure functions over parameter trees: embed → block × L → head. Training, decoding and whatever is traced
+ * from a model is traced from these functions.
+ *
+ * How this architecture differs from a plain decoder:
+ * - attention is bidirectional over context and causal over targets; who sees whom arrives as an additive bias
+ * - one T5-like position bias table for all layers, with rows for pairs of segments beside the distances
+ * - soft prompts of a task stand in front of the text and come from a table of their own
+ * - weights are stored unscaled: a linear layer divides by √fan_in when it runs, the tables and the head by √D
+ * - RMSNorm before each sub-layer and at the end, a gated feed-forward layer with the exact GELU, no biases
+ * - the head is the token table
+ * - either sub-layer of a block may be absent (pruned models); heads·dimHead need not be D
+ *
+ * Legend: B rows, T columns, N = B·T positions, D width, H heads, E width of a head, F width of the feed-forward layer,
+ * V vocabulary, P prompt columns, Q queries, K keys.
+ */
+import {
+  add,
+  concat,
+  crossEntropy,
+  type Dim,
+  gather,
+  gelu,
+  matmul,
+  mul,
+  reshape,
+  rmsNorm,
+  softmax,
+  spec,
+  type Tensor,
+  type TensorSpec,
+  transpose,
+} from "../graph/index.ts";
+import type { LayerMask, ModelConfig } from "./config.ts";
+
+export interface AttentionParams<T = Tensor> {
+  /** [D] */
+  readonly norm: T;
+  /** [H·E, D]; so are k and v. Rows h·E to (h+1)·E belong to head h. */
+  readonly q: T;
+  readonly k: T;
+  readonly v: T;
+  /** [D, H·E] */
+  readonly out: T;
+}
+
+export interface FfnParams<T = Tensor> {
+  /** [D] */
+  readonly norm: T;
+  /** [F, D]: goes through the GELU. */
+  readonly gate: T;
+  /** [F, D]: is multiplied with it. */
+  readonly value: T;
+  /** [D, F] */
+  readonly out: T;
+}
+
+/** A block's parameters; an absent sub-layer has none. */
+export interface BlockParams<T = Tensor> {
+  readonly attention?: AttentionParams<T>;
+  readonly ffn?: FfnParams<T>;
+}
+
+export interface EmbeddingParams<T = Tensor> {
+  /** [V, D] */
+  readonly token: T;
+  /** [promptTypes·P, D] */
+  readonly prompt: T;
+  /** [segmentTypes, D] */
+  readonly segment: T;
+}
+
+export interface HeadParams<T = Tensor> {
+  /** [D] */
+  readonly norm: T;
+  /** [V, D] */
+  readonly token: T;
+}
+
+/** Dtypes and shapes of a block's parameters. */
+export function blockSpecs(config: ModelConfig, [attentionAbsent, ffnAbsent]: LayerMask): BlockParams<TensorSpec> {
+  const { dimModel: D, dimFf: F } = config;
+  const HE = config.heads * config.dimHead;
+  const float = (...shape: number[]) => spec("float32", shape);
+  return {
+    ...(!attentionAbsent && {
+      attention: { norm: float(D), q: float(HE, D), k: float(HE, D), v: float(HE, D), out: float(D, HE) },
+    }),
+    ...(!ffnAbsent && { ffn: { norm: float(D), gate: float(F, D), value: float(F, D), out: float(D, F) } }),
+  };
+}
+
+export function embeddingSpecs(config: ModelConfig): EmbeddingParams<TensorSpec> {
+  const { vocabSize, dimModel: D, promptTypes, promptLength, segmentTypes } = config;
+  return {
+    token: spec("float32", [vocabSize, D]),
+    prompt: spec("float32", [promptTypes * promptLength, D]),
+    segment: spec("float32", [segmentTypes, D]),
+  };
+}
+
+export function headSpecs(config: ModelConfig): HeadParams<TensorSpec> {
+  return { norm: spec("float32", [config.dimModel]), token: spec("float32", [config.vocabSize, config.dimModel]) };
+}
+
+/** The position bias table: [buckets + segmentTypes², H]. */
+export function biasTableSpec(config: ModelConfig): TensorSpec {
+  return spec("float32", [config.positionBuckets + config.segmentTypes ** 2, config.heads]);
+}
+
+/** x Wᵀ / √fan_in: x `[…, I]`, W `[O, I]` give `[…, O]`. */
+function linear(x: Tensor, weight: Tensor): Tensor {
+  return matmul(x, weight, { transposeB: true, alpha: 1 / Math.sqrt(weight.shape[1] as number) });
+}
+
+/** Token rows / √D of ids, plus segment rows / √D: ids and segments `[B, T]` give `[B, T, D]`. */
+export function embedText(
+  config: ModelConfig,
+  params: Pick<EmbeddingParams, "token" | "segment">,
+  ids: Tensor,
+  segments: Tensor,
+): Tensor {
+  return mul(add(gather(params.token, ids), gather(params.segment, segments)), 1 / Math.sqrt(config.dimModel));
+}
+
+/**
+ * The residual stream's start: (prompt rows, then token rows, plus segment rows) / √D.
+ *
+ * promptIds `[B, P]`, tokenIds `[B, T−P]`, segments `[B, T]`, all int32, give `[B, T, D]`.
+ */
+export function embed(
+  config: ModelConfig,
+  params: EmbeddingParams,
+  promptIds: Tensor,
+  tokenIds: Tensor,
+  segments: Tensor,
+): Tensor {
+  const rows = concat([gather(params.prompt, promptIds), gather(params.token, tokenIds)], 1);
+  return mul(add(rows, gather(params.segment, segments)), 1 / Math.sqrt(config.dimModel));
+}
+
+/**
+ * What all layers add to their attention scores: the position bias of each pair, and −1e9 where the query does not see
+ * the key.
+ *
+ * buckets `[B, Q, K]` int32 (rows of the table), blocked `[B, Q, K]` float32 give `[B, H, Q, K]`.
+ */
+export function scoreBias(table: Tensor, buckets: Tensor, blocked: Tensor): Tensor {
+  const [B, Q, K] = blocked.shape as [Dim, Dim, Dim];
+  const bias_BHQK = transpose(gather(table, buckets), [0, 3, 1, 2]);
+  return add(bias_BHQK, reshape(blocked, [B, 1, Q, K]));
+}
+
+/** `[B, T, H·E]` as `[B, H, T, E]`. */
+export function splitHeads(config: ModelConfig, x: Tensor): Tensor {
+  const [B, T] = x.shape as [Dim, Dim];
+  return transpose(reshape(x, [B, T, config.heads, config.dimHead]), [0, 2, 1, 3]);
+}
+
+/** `[B, H, T, E]` as `[B, T, H·E]`. */
+export function mergeHeads(config: ModelConfig, x: Tensor): Tensor {
+  const [B, , T] = x.shape as [Dim, Dim, Dim];
+  return reshape(transpose(x, [0, 2, 1, 3]), [B, T, config.heads * config.dimHead]);
+}
+
+/** Queries, keys and values of a normalised input `[B, T, D]`, each `[B, T, H·E]`. */
+export function projectQkv(params: AttentionParams, x: Tensor): { q: Tensor; k: Tensor; v: Tensor } {
+  return { q: linear(x, params.q), k: linear(x, params.k), v: linear(x, params.v) };
+}
+
+/**
+ * softmax(q kᵀ / √E + bias) v, merged and projected.
+ *
+ * q `[B, H, Q, E]`, k and v `[B, H, K, E]`, bias `[B|1, H, Q, K]`, seen `[B, Q, 1]` (0 for queries that see nothing,
+ * whose result is zero; else 1) give `[B, Q, D]`.
+ */
+export function attend(
+  config: ModelConfig,
+  params: Pick<AttentionParams, "out">,
+  { q, k, v }: { readonly q: Tensor; readonly k: Tensor; readonly v: Tensor },
+  bias: Tensor,
+  seen: Tensor,
+): Tensor {
+  const scores_BHQK = add(matmul(q, k, { transposeB: true, alpha: 1 / Math.sqrt(config.dimHead) }), bias);
+  const mixed_BHQE = matmul(softmax(scores_BHQK), v);
+  return linear(mul(mergeHeads(config, mixed_BHQE), seen), params.out);
+}
+
+/** The attention sub-layer without its residual: h `[B, T, D]` gives `[B, T, D]`. */
+export function attention(config: ModelConfig, params: AttentionParams, h: Tensor, bias: Tensor, seen: Tensor): Tensor {
+  const { q, k, v } = projectQkv(params, rmsNorm(h, params.norm, config.eps));
+  const heads = { q: splitHeads(config, q), k: splitHeads(config, k), v: splitHeads(config, v) };
+  return attend(config, params, heads, bias, seen);
+}
+
+/** W_out(gelu(W_gate x) ∘ W_value x) of the normalised input, without the residual: `[…, D]` gives `[…, D]`. */
+export function feedForward(config: ModelConfig, params: FfnParams, h: Tensor): Tensor {
+  const x = rmsNorm(h, params.norm, config.eps);
+  return linear(mul(gelu(linear(x, params.gate)), linear(x, params.value)), params.out);
+}
+
+/** h + attention, then + feed-forward; an absent sub-layer adds nothing. */
+export function block(config: ModelConfig, params: BlockParams, h: Tensor, bias: Tensor, seen: Tensor): Tensor {
+  const attended = params.attention ? add(h, attention(config, params.attention, h, bias, seen)) : h;
+  return params.ffn ? add(attended, feedForward(config, params.ffn, attended)) : attended;
+}
+
+/** The normalised output and its scores against every token: h `[…, D]` gives hidden `[…, D]`, logits `[…, V]`. */
+export function head(config: ModelConfig, params: HeadParams, h: Tensor): { hidden: Tensor; logits: Tensor } {
+  const hidden = rmsNorm(h, params.norm, config.eps);
+  return { hidden, logits: linear(hidden, params.token) };
+}
+
+/**
+ * −ln p(target) of chosen positions: h_ND `[N, D]`, positions `[M]` int32 (rows of h), targets `[M]` int32 give `[M]`.
+ *
+ * Only positions that bear a loss pass through the head: about half of them in training.
+ */
+export function tokenLosses(
+  config: ModelConfig,
+  params: HeadParams,
+  h_ND: Tensor,
+  positions: Tensor,
+  targets: Tensor,
+): Tensor {
+  return crossEntropy(head(config, params, gather(h_ND, positions)).logits, targets);
+}

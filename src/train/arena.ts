@@ -1,0 +1,56 @@
+/**
+ * All parameters of a model in one block of memory, each a tensor over its part of it.
+ *
+ * Gradients and moments use the same layout, so what works on every number alike (the optimizer, the norm, clipping)
+ * runs over flat pieces of a convenient size and never asks which parameter it is in.
+ */
+
+import { type Parameter, parameterElements } from "../model/parameters.ts";
+import type { DeviceTensor, Runtime } from "../runtime/runtime.ts";
+
+/** Parameters start on 64-byte lines. */
+const alignmentElements = 16;
+
+export interface ArenaLayout {
+  readonly parameters: readonly Parameter[];
+  /** First element of each parameter by name. */
+  readonly offsets: ReadonlyMap<string, number>;
+  /** Elements of the whole, padding included; padding stays zero. */
+  readonly elements: number;
+}
+
+export interface Arena {
+  readonly layout: ArenaLayout;
+  /** float32 [elements] */
+  readonly flat: DeviceTensor;
+  /** Each parameter under its name, with its shape. */
+  readonly tensors: ReadonlyMap<string, DeviceTensor>;
+  dispose(): void;
+}
+
+export function arenaLayout(parameters: readonly Parameter[]): ArenaLayout {
+  const offsets = new Map<string, number>();
+  let elements = 0;
+  for (const parameter of parameters) {
+    offsets.set(parameter.name, elements);
+    elements += Math.ceil(parameterElements(parameter) / alignmentElements) * alignmentElements;
+  }
+  return { parameters, offsets, elements };
+}
+
+/** Zeroed memory for a layout. */
+export function createArena(runtime: Runtime, layout: ArenaLayout): Arena {
+  const flat = runtime.allocate("float32", [layout.elements]);
+  const tensors = new Map(
+    layout.parameters.map(({ name, shape }) => [name, flat.alias(shape, layout.offsets.get(name)! * 4)]),
+  );
+  return {
+    layout,
+    flat,
+    tensors,
+    dispose() {
+      for (const tensor of tensors.values()) tensor.dispose();
+      flat.dispose();
+    },
+  };
+}
