@@ -45,7 +45,7 @@ export function libraryPath(platform: string = process.platform, arch: string = 
 
 /** Loads a libonnxruntime; it stays loaded until the process ends. */
 export function loadLibrary(path: string): LibraryHandle {
-  configureStacks();
+  configureNativeCalls();
   try {
     return koffi.load(path);
   } catch (cause) {
@@ -60,11 +60,47 @@ export function loadLibrary(path: string): LibraryHandle {
 
 let configured = false;
 
-/** Only possible before the process's first native call; another library's binding may have configured koffi already. */
-function configureStacks(): void {
+/**
+ * Sets up the process for native calls. koffi accepts this only before the first library is loaded: whoever binds
+ * another library calls this first. Later calls do nothing.
+ */
+export function configureNativeCalls(): void {
   if (configured) return;
+  const { sync_stack_size: sync = 0, async_stack_size: async = 0 } = koffi.config();
+  if (Math.min(sync, async) < stackBytes) {
+    try {
+      koffi.config({ sync_stack_size: stackBytes, async_stack_size: stackBytes, max_async_calls: 1024 });
+    } catch (cause) {
+      throw new UnsupportedError("CPM_RUNTIME_LIBRARY", "Another native library was loaded through koffi before.", {
+        got: `stacks of ${sync} and ${async} bytes`,
+        expected: `${stackBytes} bytes`,
+        hint: "Open the runtime first, or call configureNativeCalls() before the other library is loaded.",
+        cause,
+      });
+    }
+  }
   configured = true;
-  const now = koffi.config();
-  if (Math.min(now.sync_stack_size ?? 0, now.async_stack_size ?? 0) >= stackBytes) return;
-  koffi.config({ sync_stack_size: stackBytes, async_stack_size: stackBytes, max_async_calls: 1024 });
+}
+
+let trim: (() => void) | undefined;
+
+/**
+ * Gives freed memory back to the system. glibc keeps freed blocks of up to 32 MiB for each thread that once had such
+ * blocks, which on several compiling threads adds up to hundreds of megabytes of weights long gone.
+ */
+export function returnFreedMemory(): void {
+  trim ??= findTrim();
+  trim();
+}
+
+function findTrim(): () => void {
+  if (process.platform === "linux") {
+    try {
+      const mallocTrim = koffi.load(null).func("malloc_trim", "int", ["size_t"]);
+      return () => mallocTrim(0);
+    } catch {
+      // Another C library than glibc, which has no such habit.
+    }
+  }
+  return () => {};
 }

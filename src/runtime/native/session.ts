@@ -9,6 +9,7 @@ import koffi from "koffi";
 import { RuntimeError } from "../../util/error.ts";
 import type { CompileOptions, EmitTarget, Port, ProgramSource } from "../runtime.ts";
 import type { Api } from "./api.ts";
+import { returnFreedMemory } from "./library.ts";
 import { addressOf, type CArray, outSlot, pointers, strings } from "./native-memory.ts";
 import { acquirePackedWeights, type PackedWeights } from "./packed-weights.ts";
 import { checkTensor } from "./ports.ts";
@@ -93,6 +94,7 @@ export async function compileSession(
     } finally {
       ledger.api.ReleaseSession(pointer);
       packed?.release();
+      if (constants.size > 0) returnFreedMemory();
     }
   };
   try {
