@@ -1,5 +1,5 @@
 /** The layout of help pages over Commander's: titles and notes in the reader's language, widths that know Chinese. */
-import type { Command } from "commander";
+import { type Command, Help } from "commander";
 import type { CommandDefinition } from "./command.ts";
 import type { Field } from "./fields.ts";
 import type { Locale } from "./locale.ts";
@@ -14,12 +14,19 @@ const titles: Readonly<Record<string, keyof typeof frame>> = {
   "Commands:": "commandsTitle",
 };
 
+/** Commander's own layout, which asks the helper for every part. */
+function defaultLayout(command: Command, helper: Help): string {
+  return Help.prototype.formatHelp.call(helper, command, helper);
+}
+
 /** Makes Commander's help speak the locale and measure text in terminal columns. */
 export function configureHelp(program: Command, locale: Locale, columns: number): void {
   program.configureHelp({
     helpWidth: columns,
     displayWidth: textWidth,
     boxWrap: (description, width) => wrapColumns(description, width),
+    // Commander puts a space after "Usage:", which Chinese punctuation has in itself.
+    formatHelp: (command, helper) => defaultLayout(command, helper).replace(`${frame.usage.zh} `, frame.usage.zh),
     styleTitle: (title) => {
       const key = titles[title];
       return key === undefined ? title : frame[key][locale];

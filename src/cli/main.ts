@@ -98,7 +98,7 @@ export function overview(locale: Locale, columns: number): string {
   return [
     `cpm ${version()} · ${frame.tagline[locale]}`,
     "",
-    `${frame.usage[locale]} cpm ${frame.commandPlaceholder[locale]} ${frame.optionsPlaceholder[locale]}`,
+    `${frame.usage[locale]}${locale === "zh" ? "" : " "}cpm ${frame.commandPlaceholder[locale]} ${frame.optionsPlaceholder[locale]}`,
     "",
     frame.commandsTitle[locale],
     ...verbs.map(({ name, summary }) => item(name, summary[locale])),

@@ -67,7 +67,10 @@ export function startProgress(context: CommandContext, options: ProgressOptions 
       if (now() - shownMs >= interval) show();
     },
     note(line) {
-      if (lineOpen) stderr.write("\r\u001b[2K");
+      if (lineOpen) {
+        stderr.write("\r\u001b[2K");
+        latestShown = false;
+      }
       stderr.write(`${line}\n`);
       lineOpen = false;
     },

@@ -64,7 +64,7 @@ export function applySet(tree: Tree, assignment: string, locale: Locale): void {
   }
   let node = tree;
   for (const [index, key] of keys.slice(0, -1).entries()) {
-    const next = node[key] ?? {};
+    const next = Object.hasOwn(node, key) ? (node[key] ?? {}) : {};
     if (!isTree(next)) {
       const name = keys.slice(0, index + 1).join(".");
       throw new ConfigError("CPM_CLI_USAGE", text(locale, frame.setThroughScalar, { name }), { where: "--set" });

@@ -22,6 +22,11 @@ export const verbs: readonly Verb[] = [
     },
     load: () => import("./verbs/doctor.ts"),
   },
+  {
+    name: "tokenize",
+    summary: { zh: "把文本切成 token", en: "turn text into tokens" },
+    load: () => import("./verbs/tokenize.ts"),
+  },
 ];
 
 /** The verb that the words begin with, two words before one, and the words after it. */

@@ -1,0 +1,40 @@
+/** The reference pages say what their sources say, and every error code of the sources has its entry. */
+import assert from "node:assert/strict";
+import { readdirSync, readFileSync } from "node:fs";
+import { test } from "node:test";
+import { errorCatalogue } from "../src/cli/messages/errors.ts";
+import { stalePages } from "../tools/generate-docs.ts";
+
+const source = new URL("../src/", import.meta.url);
+
+/** Every code in the sources, and a file that has it. */
+function codesInSources(): Map<string, string> {
+  const codes = new Map<string, string>();
+  const files = readdirSync(source, { recursive: true, encoding: "utf8" }).filter(
+    (path) =>
+      path.endsWith(".ts") && !path.endsWith(".test.ts") && !path.replaceAll("\\", "/").startsWith("cli/messages/"),
+  );
+  const paths = [...files.map((file) => new URL(file.replaceAll("\\", "/"), source)), new URL("../bin/cpm.js", source)];
+  for (const path of paths) {
+    for (const [code] of readFileSync(path, "utf8").matchAll(/\bCPM_[A-Z0-9]+(?:_[A-Z0-9]+)*\b/g)) {
+      codes.set(code, path.pathname.split("/").slice(-3).join("/"));
+    }
+  }
+  codes.delete("CPM_LANG"); // an environment variable
+  return codes;
+}
+
+test("every error code of the sources has an entry in the catalogue", () => {
+  const missing = [...codesInSources()].filter(([code]) => errorCatalogue[code] === undefined);
+  assert.deepEqual(missing, []);
+});
+
+test("the catalogue has no entry for a code that nothing throws", () => {
+  const codes = codesInSources();
+  const unused = Object.keys(errorCatalogue).filter((code) => !codes.has(code));
+  assert.deepEqual(unused, []);
+});
+
+test("the generated pages are not stale", async () => {
+  assert.deepEqual(await stalePages(), [], "run npm run docs");
+});
