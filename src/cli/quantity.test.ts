@@ -52,4 +52,6 @@ test("numbers for people", () => {
   assert.equal(formatDuration(68 * 86_400_000), "68d00h");
   assert.equal(formatPercent(0.00067), "0.067%");
   assert.equal(formatPercent(0.125), "12.5%");
+  assert.equal(formatPercent(0.00005), "<0.01%");
+  assert.equal(formatPercent(0), "0%");
 });

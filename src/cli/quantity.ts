@@ -106,9 +106,10 @@ export function formatDuration(milliseconds: number): string {
   return `${Math.floor(hours / 24)}d${two(hours % 24)}h`;
 }
 
-/** A share as a percentage with two significant digits below one: "12.5%", "0.067%". */
+/** A share as a percentage with two significant digits below one: "12.5%", "0.067%", "<0.01%". */
 export function formatPercent(share: number): string {
   const percent = share * 100;
+  if (percent > 0 && percent < 0.01) return "<0.01%";
   if (percent !== 0 && Math.abs(percent) < 1) return `${Number(percent.toPrecision(2))}%`;
   return `${Number(percent.toFixed(1))}%`;
 }

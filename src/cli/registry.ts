@@ -23,9 +23,27 @@ export const verbs: readonly Verb[] = [
     load: () => import("./verbs/doctor.ts"),
   },
   {
+    name: "tokenizer train",
+    summary: { zh: "从语料训练词表", en: "train a vocabulary from a corpus" },
+    load: () => import("./verbs/tokenizer-train.ts"),
+  },
+  {
     name: "tokenize",
     summary: { zh: "把文本切成 token", en: "turn text into tokens" },
     load: () => import("./verbs/tokenize.ts"),
+  },
+  {
+    name: "inspect",
+    summary: {
+      zh: "查看模型：配置、布局、参数表、各精度的内存",
+      en: "look at a model: config, layout, parameter table, memory by precision",
+    },
+    load: () => import("./verbs/inspect.ts"),
+  },
+  {
+    name: "convert",
+    summary: { zh: "在布局、精度与分片之间转换权重", en: "convert weights between layouts, precisions and shards" },
+    load: () => import("./verbs/convert.ts"),
   },
 ];
 

@@ -24,6 +24,11 @@ export const cliErrors: ErrorEntries = {
     en: "A required option or argument is missing from flags, --set and the recipe.",
     remedy: seeHelp,
   },
+  CPM_CLI_NO_TEXT: {
+    zh: "语料中没有文本。",
+    en: "The files that were given hold no text that could be read.",
+    remedy: { zh: "检查路径、格式和字段名。", en: "Check the paths, the format and the name of the field." },
+  },
   CPM_CLI_OPTION: {
     zh: "选项的值有误。",
     en: "An option has a value of the wrong type or outside its range.",
