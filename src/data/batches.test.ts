@@ -16,8 +16,8 @@ before(async () => {
     bosId: 6,
     eosId: 7,
     encode: (text: string) => ({
-      ids: new Array<number>(2 + ((Number(text) * 7) % 25)).fill(100 + Number(text)),
-      unknown: 0,
+      ids: new Int32Array(2 + ((Number(text) * 7) % 25)).fill(100 + Number(text)),
+      unknownCount: 0,
     }),
   };
   const documents = Array.from({ length: 50 }, (_, i) => ({ text: String(i), source: "test", line: 1 }));

@@ -10,7 +10,7 @@ async function corpusOf(text: string): Promise<TokenCorpus> {
     vocabSize: 200,
     bosId: 6,
     eosId: 7,
-    encode: (t: string) => ({ ids: [...t].map((c) => c.charCodeAt(0)), unknown: 0 }),
+    encode: (t: string) => ({ ids: Int32Array.from(t, (c) => c.charCodeAt(0)), unknownCount: 0 }),
   };
   const document = { text, source: "test", line: 1 };
   return (await buildTokenCorpus([document], tokenizer, { maxLength: 16, promptLength: 4 })).train;

@@ -11,15 +11,17 @@ import {
   type TokenCorpus,
 } from "./token-corpus.ts";
 
-/** One id a character: its code, below 1000; anything above is unknown and dropped. */
+/** One id a character: its code, below 1000; anything above is unknown, 0 where kept. */
 const tokenizer: CorpusTokenizer = {
   vocabSize: 1000,
   bosId: 1,
   eosId: 2,
-  encode(text) {
+  encode(text, options) {
     const ids = [...text].map((c) => c.codePointAt(0)!);
     const known = ids.filter((id) => id < 1000);
-    return { ids: known, unknown: ids.length - known.length };
+    const unknownCount = ids.length - known.length;
+    const kept = options?.unknown === "keep" ? ids.map((id) => (id < 1000 ? id : 0)) : known;
+    return { ids: Int32Array.from(kept), unknownCount };
   },
 };
 
@@ -87,7 +89,10 @@ test("statistics: characters are code points, unknown pieces a share of the toke
   assert.equal(statistics.characters, 8);
   assert.equal(statistics.tokens, 6);
   assert.equal(statistics.tokensPerCharacter, 0.75);
-  assert.equal(statistics.unknownShare, 2 / 6);
+  assert.equal(statistics.unknownShare, 2 / 8);
+  const kept = await buildTokenCorpus(documents(["ababab春😀"]), tokenizer, { ...sizes, unknown: "keep" });
+  assert.equal(kept.train.statistics.tokens, 8);
+  assert.equal(kept.train.statistics.unknownShare, 2 / 8);
   const expected = -(2 * (3 / 7) * Math.log(3 / 7) + (1 / 7) * Math.log(1 / 7)); // a, b and one </s>
   assert.ok(Math.abs(statistics.unigramNatsPerToken - expected) < 1e-12);
   assert.ok(Math.abs(statistics.unigramBitsPerCharacter - (expected / Math.LN2) * 0.75) < 1e-12);
@@ -101,7 +106,7 @@ test("entropy: uniform is ln n, one symbol is 0, nothing is 0", () => {
 });
 
 test("a large vocabulary takes four bytes an id", async () => {
-  const wide = { ...tokenizer, vocabSize: 70000, encode: () => ({ ids: [69999, 5, 6], unknown: 0 }) };
+  const wide = { ...tokenizer, vocabSize: 70000, encode: () => ({ ids: Int32Array.of(69999, 5, 6), unknownCount: 0 }) };
   const { train } = await buildTokenCorpus(documents(["x"]), wide, sizes);
   assert.ok(train.ids instanceof Uint32Array);
   assert.deepEqual([...train.ids], [69999, 5, 6]);
