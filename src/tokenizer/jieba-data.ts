@@ -107,8 +107,7 @@ function buildWords(
     const length = keep + following[word]!;
     if (keep > depth || length === 0 || unit + following[word]! > units.length || weightIndex[word]! >= weightCount)
       throw damaged(`word ${word} is not well formed`);
-    for (let i = keep; i < length; i++)
-      path[i] = addChild(trie, i === 0 ? absent : path[i - 1]!, units[unit++]!);
+    for (let i = keep; i < length; i++) path[i] = addChild(trie, i === 0 ? absent : path[i - 1]!, units[unit++]!);
     setValue(trie, path[length - 1]!, weightIndex[word]!);
     depth = length;
   }
