@@ -4,14 +4,15 @@
  *
  * A runtime knows no graph and no model: it takes programs as ONNX bytes and tensors as memory. It gives no meaning to
  * either. Memory and programs are owned by whoever made them: dispose each exactly once. Using or disposing anything
- * after its end is a `RuntimeError` (`CPM_RUNTIME_DISPOSED`), never a crash.
+ * after its end is a `RuntimeError` (`CPM_RUNTIME_DISPOSED`), never a crash; only a `using` declaration that ends after an
+ * explicit dispose does nothing. Disposing what a run still uses is `CPM_RUNTIME_IN_USE`.
  */
 import type { DType, HostArray } from "./dtype.ts";
 
 /** A tensor's size along one axis: a number, or the name (or expression) of a size that is known only at run time. */
 export type PortDim = number | string;
 
-/** A named input or output of a program. */
+/** A named input or output of a program. A size's name stands for one number within a run, in all its inputs. */
 export interface Port {
   readonly name: string;
   readonly dtype: DType;

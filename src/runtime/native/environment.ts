@@ -4,6 +4,10 @@
  * ONNX Runtime allows one environment per process. Runtimes that are alive at the same time share it, so they must agree
  * on its settings; when the last one ends, the next may choose anew. One arena serves all programs: a training step's
  * programs run after one another and reuse the same bytes.
+ *
+ * Denormal numbers are computed as IEEE 754 has them. ONNX Runtime's switch to flush them reaches only the pool's own
+ * threads, not the thread that calls, which takes part in the work: which elements were flushed would depend on how the
+ * work was divided, and results would differ from run to run.
  */
 import { availableParallelism } from "node:os";
 import { ConfigError } from "../../util/error.ts";

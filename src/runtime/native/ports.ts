@@ -56,12 +56,7 @@ export function checkTensor(check: PortCheck, port: Port, tensor: DeviceTensor):
       hint: "Use tensors of the runtime that compiled the program: allocate or upload them there.",
     });
   }
-  if (tensor.disposed) {
-    throw new RuntimeError("CPM_RUNTIME_DISPOSED", "A tensor was used after it was disposed.", {
-      where,
-      got: describe(tensor),
-    });
-  }
+  tensor.assertAlive(where);
   if (tensor.dtype !== port.dtype) {
     throw new ShapeError("CPM_RUNTIME_DTYPE", "A tensor has the wrong dtype.", {
       where,

@@ -216,6 +216,15 @@ test("a failing node is named with its program", async () => {
   assert.deepEqual(values(c), [2, 3, 4], "the program still works");
 });
 
+test("denormals are kept, on every thread alike", async () => {
+  using program = await add();
+  const size = 2 ** 20; // enough that all threads take part
+  using tiny = runtime.upload(new Float32Array(size).fill(1e-40), "float32", [size]);
+  const { c } = await program.run({ a: tiny, b: tiny });
+  using sum = c!;
+  assert.ok((sum.view() as Float32Array).every((value) => value === Math.fround(2e-40)));
+});
+
 test("allocating, compiling, running and disposing in a loop keeps the resident size flat", async () => {
   const round = async () => {
     using weights = runtime.allocate("float32", [256, 1024]);

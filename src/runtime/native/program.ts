@@ -167,9 +167,7 @@ export class NativeBinding implements Binding {
   #assertReady(): void {
     if (this.#state !== "idle") this.#refuse("run");
     this.#program.assertAlive("run");
-    for (const tensor of this.#tensors) {
-      if (tensor.value === 0) tensor.assertAlive(`bound to program "${this.#program.name}"`);
-    }
+    for (const tensor of this.#tensors) tensor.assertAlive("run of a binding");
   }
 
   #refuse(action: string): never {

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
 import { port, tinyProgram } from "../../../test/support/tiny-onnx.ts";
+import { UnsupportedError } from "../../util/error.ts";
 import { libraryPath } from "./library.ts";
 import { createNativeRuntime } from "./runtime.ts";
 import { nodeOf } from "./status.ts";
@@ -74,6 +75,22 @@ test("wrong settings are refused", () => {
   assert.throws(() => createNativeRuntime({ device: "tpu" as never }), { code: "CPM_RUNTIME_DEVICE" });
   assert.throws(() => createNativeRuntime({ device: "cuda" }), { code: "CPM_RUNTIME_UNSUPPORTED" });
   assert.throws(() => createNativeRuntime({ libraryPath: join(folder, "absent.so") }), { code: "CPM_RUNTIME_LIBRARY" });
+});
+
+test("WebGPU works or says what is missing", async () => {
+  try {
+    using runtime = createNativeRuntime({ threads: 1, device: "webgpu" });
+    assert.equal(runtime.info.provider, "webgpu");
+    using program = await runtime.compile(negate);
+    using x = runtime.upload(Float32Array.of(1, 2), "float32", [2]);
+    const { y } = await program.run({ x });
+    assert.deepEqual(y!.view(), Float32Array.of(-1, -2));
+  } catch (error) {
+    assert.ok(error instanceof UnsupportedError, String(error));
+    assert.equal(error.code, "CPM_RUNTIME_UNSUPPORTED");
+  }
+  using after = createNativeRuntime({ threads: 2 }); // the failed attempt holds nothing
+  assert.equal(after.info.provider, "cpu");
 });
 
 test("a tensor over a file reads the file, is never written, and stays within it", async () => {

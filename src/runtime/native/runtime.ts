@@ -17,12 +17,12 @@ import type {
   RuntimeInfo,
 } from "../runtime.ts";
 import { type Api, loadApi } from "./api.ts";
-import { acquireEnvironment, defaultThreads, type Environment, releaseEnvironment } from "./environment.ts";
+import { acquireEnvironment, defaultThreads, releaseEnvironment } from "./environment.ts";
 import { libraryPath } from "./library.ts";
 import { mapTensor } from "./mapped-file.ts";
 import { outSlot } from "./native-memory.ts";
 import { NativeProgram } from "./program.ts";
-import { compileSession, type SessionSettings } from "./session.ts";
+import { checkProvider, compileSession, type SessionSettings } from "./session.ts";
 import { check } from "./status.ts";
 import { allocateTensor, checkShape, describe, type Ledger, NativeTensor } from "./tensor.ts";
 
@@ -85,23 +85,28 @@ export function createNativeRuntime(options: NativeRuntimeOptions = {}): NativeR
     availableProviders: available,
     threads,
   });
-  return new HostRuntime(info, api, environment, settings);
+  const ledger: Ledger = { api, environment, tensors: new Set(), tensorBytes: 0, peakTensorBytes: 0 };
+  try {
+    checkProvider(ledger, settings);
+  } catch (error) {
+    releaseEnvironment(environment);
+    throw error;
+  }
+  return new HostRuntime(info, ledger, settings);
 }
 
 class HostRuntime implements NativeRuntime {
   readonly info: RuntimeInfo;
   readonly #ledger: Ledger;
-  readonly #environment: Environment;
   readonly #settings: SessionSettings;
   readonly #programs = new Set<NativeProgram>();
   #compiling = 0;
   #disposed = false;
 
-  constructor(info: RuntimeInfo, api: Api, environment: Environment, settings: SessionSettings) {
+  constructor(info: RuntimeInfo, ledger: Ledger, settings: SessionSettings) {
     this.info = info;
-    this.#environment = environment;
+    this.#ledger = ledger;
     this.#settings = settings;
-    this.#ledger = { api, environment, tensors: new Set(), tensorBytes: 0, peakTensorBytes: 0 };
   }
 
   async compile(source: ProgramSource, options: CompileOptions = {}): Promise<Program> {
@@ -194,7 +199,7 @@ class HostRuntime implements NativeRuntime {
     this.#disposed = true;
     for (const program of [...this.#programs]) program.dispose();
     for (const tensor of [...this.#ledger.tensors]) tensor.dispose();
-    releaseEnvironment(this.#environment);
+    releaseEnvironment(this.#ledger.environment);
   }
 
   [Symbol.dispose](): void {

@@ -6,7 +6,7 @@
  */
 import { renameSync } from "node:fs";
 import koffi from "koffi";
-import { RuntimeError } from "../../util/error.ts";
+import { RuntimeError, UnsupportedError } from "../../util/error.ts";
 import type { CompileOptions, EmitTarget, Port, ProgramSource } from "../runtime.ts";
 import type { Api } from "./api.ts";
 import { returnFreedMemory } from "./library.ts";
@@ -197,6 +197,25 @@ async function createSession(plan: SessionPlan): Promise<number> {
     return out.read();
   } finally {
     api.ReleaseSessionOptions(options);
+  }
+}
+
+/**
+ * Whether the provider finds its device. Errors: CPM_RUNTIME_UNSUPPORTED, so that a missing driver shows when the
+ * runtime is opened, not when its first program is compiled.
+ */
+export function checkProvider(ledger: Ledger, settings: SessionSettings): void {
+  if (settings.provider === undefined) return;
+  const { name } = settings.provider;
+  try {
+    const plan = { ledger, settings, name: "", level: 0, model: "", profilePath: undefined };
+    ledger.api.ReleaseSessionOptions(sessionOptions(plan));
+  } catch (cause) {
+    throw new UnsupportedError("CPM_RUNTIME_UNSUPPORTED", `The provider ${name} finds no device.`, {
+      got: cause instanceof RuntimeError ? cause.got : String(cause),
+      hint: 'Install a graphics driver (Vulkan on Linux), or use device "cpu".',
+      cause,
+    });
   }
 }
 

@@ -102,3 +102,16 @@ test("freeing is immediate: large tensors in a row need no more than one of them
   }
   assert.ok(highest - warm < 2.5 * 2 ** 26, `${(highest - warm) / 2 ** 20} MiB`);
 });
+
+test("memory that was transferred away is refused, not touched", async () => {
+  const tensor = runtime.allocate("float32", [4]);
+  const { buffer } = tensor.view();
+  structuredClone(buffer, { transfer: [buffer as ArrayBuffer] });
+  const gone = { code: "CPM_RUNTIME_DETACHED" };
+  assert.throws(() => tensor.view(), gone);
+  assert.throws(() => tensor.alias([4]), gone);
+  assert.throws(() => runtime.write(tensor, Float32Array.of(1)), gone);
+  await assert.rejects(runtime.download(tensor), gone);
+  tensor.dispose();
+  assert.equal(tensor.disposed, true);
+});

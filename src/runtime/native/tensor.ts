@@ -114,7 +114,7 @@ export class NativeTensor implements DeviceTensor {
   }
 
   dispose(): void {
-    this.assertAlive("dispose");
+    this.#assertNotDisposed("dispose");
     if (this.runs > 0) {
       throw new RuntimeError("CPM_RUNTIME_IN_USE", "A tensor cannot be disposed while a run uses it.", {
         got: describe(this),
@@ -160,7 +160,17 @@ export class NativeTensor implements DeviceTensor {
     return target;
   }
 
+  /** Throws where the tensor, or the memory under it, is gone. */
   assertAlive(action: string): void {
+    this.#assertNotDisposed(action);
+    if (!this.memory.host?.buffer.detached) return;
+    throw new RuntimeError("CPM_RUNTIME_DETACHED", `A tensor's memory was transferred away (${action}).`, {
+      got: describe(this),
+      hint: "Copy a view before it is given to postMessage or structuredClone with a transfer list.",
+    });
+  }
+
+  #assertNotDisposed(action: string): void {
     if (this.value !== 0) return;
     throw new RuntimeError("CPM_RUNTIME_DISPOSED", `A tensor was used after it was disposed (${action}).`, {
       got: describe(this),
@@ -189,7 +199,7 @@ export function allocateTensor(ledger: Ledger, dtype: DType, shape: readonly num
     host: { buffer, byteOffset },
     readOnly: false,
     free: () => {
-      buffer.transfer(0);
+      if (!buffer.detached) buffer.transfer(0);
     },
     tensors: 0,
   };
