@@ -31,9 +31,9 @@ export interface JiebaData {
 const headerBytes = 40;
 const maxUnpackedBytes = 64 * 2 ** 20;
 
-/** The packed file that travels with the package; the path is right from `src/` and from `dist/`. */
+/** The packed file that travels with the package, beside this one in `src/` and in `dist/`. */
 export function readPackedJieba(): Uint8Array {
-  return readFileSync(new URL("../../src/tokenizer/data/jieba-0.42.1.bin.gz", import.meta.url));
+  return readFileSync(new URL("./data/jieba-0.42.1.bin.gz", import.meta.url));
 }
 
 /** Reads the packed file. Throws DataError `CPM_JIEBA_DATA` where the bytes are not such a file. */
