@@ -9,7 +9,7 @@ import { CheckpointError } from "../util/error.ts";
 import type { RawCheckpoint } from "./raw.ts";
 import { looksLikeSafetensors, readSafetensors } from "./safetensors.ts";
 import { openShards } from "./shards.ts";
-import { openSource } from "./source.ts";
+import { type ByteSource, openSource } from "./source.ts";
 import { readTorchFile, refuseLegacyTorch } from "./torch-file.ts";
 import { looksLikeZip } from "./zip.ts";
 
@@ -73,19 +73,24 @@ export async function openRaw(path: string): Promise<RawCheckpoint> {
 async function openOne(path: string): Promise<RawCheckpoint> {
   const source = await openSource(path);
   try {
-    const head = await source.read(0, Math.min(512, source.sizeBytes));
-    if (looksLikeZip(head)) return await readTorchFile(source);
-    if (looksLikeSafetensors(head)) return await readSafetensors(source);
-    refuseLegacyTorch(head, path);
-    const lfs = new TextDecoder("latin1").decode(head).startsWith("version https://git-lfs");
-    throw new CheckpointError("CPM_CHECKPOINT_FORMAT", "the file is of no weights format that is read here", {
-      where: path,
-      got: lfs ? "a Git LFS pointer in place of the file" : `${source.sizeBytes} bytes that start otherwise`,
-      expected: "safetensors, or a state dict that torch.save wrote",
-      ...(lfs ? { hint: "Fetch the file itself with git lfs pull." } : {}),
-    });
+    return await readRaw(source);
   } catch (error) {
     await source.close();
     throw error;
   }
+}
+
+/** As `openRaw`, from one open source, which the result then owns. */
+export async function readRaw(source: ByteSource): Promise<RawCheckpoint> {
+  const head = await source.read(0, Math.min(512, source.sizeBytes));
+  if (looksLikeZip(head)) return readTorchFile(source);
+  if (looksLikeSafetensors(head)) return readSafetensors(source);
+  refuseLegacyTorch(head, source.path);
+  const lfs = new TextDecoder("latin1").decode(head).startsWith("version https://git-lfs");
+  throw new CheckpointError("CPM_CHECKPOINT_FORMAT", "the file is of no weights format that is read here", {
+    where: source.path,
+    got: lfs ? "a Git LFS pointer in place of the file" : `${source.sizeBytes} bytes that start otherwise`,
+    expected: "safetensors, or a state dict that torch.save wrote",
+    ...(lfs ? { hint: "Fetch the file itself with git lfs pull." } : {}),
+  });
 }

@@ -102,37 +102,55 @@ export async function openCheckpoint(path: string, options: OpenOptions = {}): P
 
   const raw = await openRaw(found.path);
   try {
-    const detected = detectLayout(raw.tensors.keys(), found.path, hfConfig);
-    const { config, assumptions } = given ? { config: given, assumptions: [] } : inferConfig(raw, detected);
-    const tensors = collect(raw, config, detected, found.path, configPath ?? (given ? "the given config" : undefined));
-    if (detected.layout === "hf-cpmant") await checkTiedHead(raw, config, detected);
-    const used = new Set(redundantNames(config, detected));
-    for (const { source } of tensors.values()) used.add(source.name);
-    const unknownNames = [...raw.tensors.keys()].filter((name) => !used.has(name));
-    const close = () => raw.close();
-    return {
-      config,
-      configPath,
-      format: raw.format,
-      layout: detected.layout,
-      layoutEvidence: detected.evidence,
-      assumptions,
-      files: raw.files,
-      metadata: raw.metadata,
-      unknownNames: [...unknownNames, ...raw.ignored],
-      names: () => [...tensors.keys()],
-      tensor(name) {
-        const tensor = tensors.get(name);
-        if (tensor === undefined) throw new Error(`internal: the model has no parameter ${name}`);
-        return tensor.shown;
-      },
-      close,
-      [Symbol.asyncDispose]: close,
-    };
+    return await checkpointOf(raw, found.path, { config: given, configPath, hfConfig });
   } catch (error) {
     await raw.close();
     throw error;
   }
+}
+
+/**
+ * An open file as a model: recognised, its config inferred where none is given, every parameter checked. The result owns
+ * `raw`.
+ *
+ * @param where the file, for errors
+ */
+export async function checkpointOf(
+  raw: RawCheckpoint,
+  where: string,
+  known: {
+    readonly config?: ModelConfig | undefined;
+    readonly configPath?: string | undefined;
+    readonly hfConfig?: boolean;
+  },
+): Promise<Checkpoint> {
+  const { config: given, configPath, hfConfig = false } = known;
+  const detected = detectLayout(raw.tensors.keys(), where, hfConfig);
+  const { config, assumptions } = given ? { config: given, assumptions: [] } : inferConfig(raw, detected);
+  const tensors = collect(raw, config, detected, where, configPath ?? (given ? "the given config" : undefined));
+  if (detected.layout === "hf-cpmant") await checkTiedHead(raw, config, detected);
+  const used = new Set(redundantNames(config, detected));
+  for (const { source } of tensors.values()) used.add(source.name);
+  const close = () => raw.close();
+  return {
+    config,
+    configPath,
+    format: raw.format,
+    layout: detected.layout,
+    layoutEvidence: detected.evidence,
+    assumptions,
+    files: raw.files,
+    metadata: raw.metadata,
+    unknownNames: [...[...raw.tensors.keys()].filter((name) => !used.has(name)), ...raw.ignored],
+    names: () => [...tensors.keys()],
+    tensor(name) {
+      const tensor = tensors.get(name);
+      if (tensor === undefined) throw new Error(`internal: the model has no parameter ${name}`);
+      return tensor.shown;
+    },
+    close,
+    [Symbol.asyncDispose]: close,
+  };
 }
 
 /** Every parameter of the config with its source, checked. */

@@ -10,7 +10,7 @@ import { readdir, rm } from "node:fs/promises";
 import { basename, join } from "node:path";
 import { checkConfig, configToHfJson, configToJson, type ModelConfig } from "../model/config.ts";
 import { type Parameter, parameterTable } from "../model/parameters.ts";
-import type { DType, HostArray } from "../runtime/dtype.ts";
+import type { HostArray } from "../runtime/dtype.ts";
 import { writeFileAtomic, writeFolderAtomic } from "../util/atomic-file.ts";
 import { CheckpointError } from "../util/error.ts";
 import { float32ToBfloat16, float32ToFloat16 } from "../util/float16.ts";
@@ -166,4 +166,4 @@ function fromFloat32(data: Float32Array, dtype: WeightDType, name: string): Host
 }
 
 /** Dtypes that `saveCheckpoint` converts to. */
-export const weightDTypes: readonly (WeightDType & DType)[] = ["float32", "float16", "bfloat16"];
+export const weightDTypes: readonly WeightDType[] = ["float32", "float16", "bfloat16"];
