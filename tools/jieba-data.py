@@ -5,9 +5,9 @@ finalseg/prob_start.py, prob_trans.py and prob_emit.py. Run it only to write the
 
     python3 tools/jieba-data.py src/tokenizer/data/jieba-0.42.1.bin.gz
 
-Why from Python: the segmenter compares sums of logarithms, and paths often tie to the last bit. The logarithms of the C
-library and of a JavaScript engine differ in that bit for 77 of the dictionary's 5,087 frequencies, so the file carries
-the very doubles that jieba computes and nobody takes a logarithm afterwards.
+Why from Python: the segmenter compares sums of logarithms, and some paths tie exactly. The logarithms of the C library
+and of V8 differ in the last bit for 77 of the dictionary's 5,087 frequencies, so the file carries the very doubles that
+jieba computes and nobody takes a logarithm afterwards.
 
 Layout (little endian, then gzip), read by src/tokenizer/jieba-data.ts:
 

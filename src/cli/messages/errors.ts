@@ -5,8 +5,14 @@
  */
 
 import type { ErrorEntry } from "./error-entry.ts";
+import { checkpointErrors } from "./errors-checkpoint.ts";
 import { cliErrors } from "./errors-cli.ts";
+import { dataErrors } from "./errors-data.ts";
+import { runtimeErrors } from "./errors-runtime.ts";
 
 export const errorCatalogue: Readonly<Record<string, ErrorEntry>> = {
+  ...checkpointErrors,
   ...cliErrors,
+  ...dataErrors,
+  ...runtimeErrors,
 };

@@ -15,8 +15,8 @@ export const tokenizeMessages = defineMessages({
   },
   field: { zh: "JSON Lines 中存放文本的字段", en: "the field of the JSON lines that holds the text" },
   unknown: {
-    zh: "词表拼不出的文字：drop 丢弃（与原版相同），keep 记作 <unk>",
-    en: "text that the vocabulary cannot spell: drop leaves it out as the original does, keep writes <unk>",
+    zh: "词表拼不出的文字：keep 记作 <unk>（与原版分词器相同），drop 丢弃（与原版训练和生成相同）",
+    en: "text that the vocabulary cannot spell: keep writes <unk> as the original's tokenizer does, drop leaves it out as the original's training and generation do",
   },
   bothSources: {
     zh: "参数中的文本与 --jsonl 不能同时使用。",

@@ -13,7 +13,7 @@ export default defineCommand({
   description: messages.description,
   examples: [
     { line: 'tokenize --vocab vocab.txt "今天天气真不错"', ...messages.exampleArguments },
-    { line: "tokenize --vocab vocab.txt --jsonl texts.jsonl --unknown keep", ...messages.exampleJsonl },
+    { line: "tokenize --vocab vocab.txt --jsonl texts.jsonl --unknown drop", ...messages.exampleJsonl },
   ],
   schema: z.object({
     text: z
@@ -31,7 +31,7 @@ export default defineCommand({
     field: z.string().default("text").describe(messages.field.en).meta({ zh: messages.field.zh, placeholder: "NAME" }),
     unknown: z
       .enum(["drop", "keep"])
-      .default("drop")
+      .default("keep")
       .describe(messages.unknown.en)
       .meta({ zh: messages.unknown.zh, placeholder: "HOW" }),
   }),
