@@ -201,7 +201,15 @@ function processWorld(signal: AbortSignal): World {
     stdout: writerOf(process.stdout),
     stderr: writerOf(process.stderr),
     // The stream itself is made when it is first read: an open one would keep the process alive.
-    stdin: { isTTY: isatty(0), [Symbol.asyncIterator]: () => process.stdin[Symbol.asyncIterator]() },
+    stdin: {
+      isTTY: isatty(0),
+      [Symbol.asyncIterator]() {
+        const { stdin } = process;
+        // Waiting for input that never comes must end with the signal.
+        signal.addEventListener("abort", () => stdin.destroy(signal.reason), { once: true });
+        return stdin[Symbol.asyncIterator]();
+      },
+    },
     env: process.env,
     now: () => Date.now(),
     signal,
