@@ -2,7 +2,8 @@
  * jieba's dictionary and hidden Markov model, read from `data/jieba-0.42.1.bin.gz` (MIT licence, see beside it).
  *
  * `tools/jieba-data.py` writes that file from the Python package and documents its layout. It holds every logarithm as
- * the double that Python computes: segmentation paths tie to the last bit, and JavaScript's `Math.log` differs there.
+ * the double that Python computes, so that equal sums stay equal whatever `Math.log` of the engine at hand gives (V8's
+ * differs in the last bit for 77 of 5,087 frequencies; on 32 MB of text that changed no word, but nothing promises it).
  */
 import { readFileSync } from "node:fs";
 import { gunzipSync } from "node:zlib";

@@ -16,8 +16,8 @@
  * any character before digits glues them on: `test-90` is one word there and `test`, `-`, `90` in Python. With that one
  * change this file gives its words on all of the reference texts, of which it gets a fifth wrong. What remains of the
  * difference elsewhere is its wider notion of Han (extensions and compatibility characters; Python stops at U+9FD5).
- * Smaller traps: the logarithms must equal Python's to the last bit (see jieba-data.ts), ties must fall the same way,
- * and the total counts the dictionary's one duplicate line (B超) twice.
+ * Smaller traps: ties must fall the same way (嗡嗡嗡 is 嗡嗡 and 嗡), the logarithms should equal Python's to the last bit
+ * (see jieba-data.ts), and the total counts the dictionary's one duplicate line (B超) twice.
  *
  * Not here: full mode, search mode, user dictionaries, part-of-speech tags.
  */
@@ -55,7 +55,7 @@ let shared: Jieba | undefined;
 
 /**
  * The segmenter. Without data it is the one that travels with the package: loaded by the first call (about 60 ms
- * second, 20 MB) and shared by all later ones. `data` are the packed bytes from elsewhere, as in a browser.
+ * 13 MB) and shared by all later ones. `data` are the packed bytes from elsewhere, as in a browser.
  */
 export function createJieba(data?: Uint8Array): Jieba {
   if (data !== undefined) return segmenter(parseJiebaData(data));
