@@ -3,6 +3,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { test } from "node:test";
 import { errorCatalogue } from "../src/cli/messages/errors.ts";
+import { typographyFaults } from "../tools/chinese-typography.ts";
 import { stalePages } from "../tools/generate-docs.ts";
 
 const source = new URL("../src/", import.meta.url);
@@ -37,4 +38,16 @@ test("the catalogue has no entry for a code that nothing throws", () => {
 
 test("the generated pages are not stale", async () => {
   assert.deepEqual(await stalePages(), [], "run npm run docs");
+});
+
+test("Chinese typography of the pages", () => {
+  for (const path of ["README.md", "docs/cli.md", "docs/errors.md"]) {
+    const text = readFileSync(new URL(`../${path}`, import.meta.url), "utf8");
+    // Code, the targets of links, and the bars of tables are no prose.
+    const prose = text
+      .replaceAll(/```[\s\S]*?```/g, "")
+      .replaceAll(/\]\([^)]*\)/g, "]")
+      .replaceAll(" | ", "\n");
+    assert.deepEqual(typographyFaults(prose), [], path);
+  }
 });

@@ -63,7 +63,8 @@ function cliPage(commands: readonly CommandDefinition[]): string {
     "From low to high: defaults, the recipe (`-c`), `--set`, flags. A recipe is YAML with the keys of the column “setting”; a key that is not known is an error. Bytes are written `4GiB` (powers of 1,024) or `4GB` (powers of 1,000), durations `90s`, `3m`, `1h30m`.",
     "| 通用选项 · common | 作用 | purpose |\n|---|---|---|\n" +
       common.map(([flag, text]) => `| ${flag} | ${cell(text.zh)} | ${cell(text.en)} |`).join("\n"),
-    "`--json` 只属于读取信息的命令。 `--json` belongs to the commands that read.",
+    "`--json` 只属于读取信息的命令；失败时错误也写成 JSON（标准错误）。",
+    "`--json` belongs to the commands that report something; with it errors are JSON too (on stderr).",
     "## 退出码 · Exit codes",
     `| 码 · code | 含义 | meaning |\n|---|---|---|\n${codes.join("\n")}`,
     ...commands.map((command) => commandSection(command)),
@@ -90,7 +91,7 @@ function commandSection(command: CommandDefinition): string {
   if (rows.length > 0) {
     parts.push(`| 选项 · flag | 设置 · setting | 作用 | purpose |\n|---|---|---|---|\n${rows.join("\n")}`);
   }
-  if (command.json === true) parts.push("`--json`");
+  if (command.json === true) parts.push("可加 · also: `--json`");
   for (const { line, zh, en } of command.examples ?? []) {
     parts.push(`${zh} · ${en}\n\n\`\`\`\ncpm ${line}\n\`\`\``);
   }
@@ -107,7 +108,7 @@ function flagCell(field: Field): string {
 function errorsPage(): string {
   const sections = Object.entries(errorCatalogue)
     .sort(([a], [b]) => (a < b ? -1 : 1))
-    .map(([code, { zh, en, remedy }]) => `## ${code}\n\n${zh} ${remedy.zh}\n\n${en} ${remedy.en}`);
+    .map(([code, { zh, en, remedy }]) => `## ${code}\n\n${zh}${remedy.zh}\n\n${en} ${remedy.en}`);
   return `${[
     "# 错误代码 · Error codes",
     notice,

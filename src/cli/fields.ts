@@ -122,7 +122,7 @@ function kindOf(type: z.core.$ZodType, meta: FieldMeta): FieldKind {
     case "boolean":
       return "boolean";
     case "number":
-      return isInteger(type as z.core.$ZodNumber) ? "integer" : "number";
+      return (type as z.ZodNumber).isInt ? "integer" : "number";
     case "string":
       return "string";
     case "enum":
@@ -133,10 +133,6 @@ function kindOf(type: z.core.$ZodType, meta: FieldMeta): FieldKind {
     default:
       return "any";
   }
-}
-
-function isInteger(type: z.core.$ZodNumber): boolean {
-  return /int/.test(String(type._zod.bag.format ?? ""));
 }
 
 function choicesOf(type: z.core.$ZodType): readonly string[] {

@@ -222,6 +222,24 @@ test("help fits its columns in both languages and names every flag", () => {
   assert.doesNotMatch(helpText(command, "zh", 80), /--no-greedy/);
 });
 
+test("kinds of fields", () => {
+  const kinds = Object.fromEntries(fieldsOf(command.schema).map(({ key, kind }) => [key, kind]));
+  assert.deepEqual(kinds, {
+    input: "string",
+    rest: "string",
+    maxNewTokens: "integer",
+    rate: "number",
+    greedy: "boolean",
+    cache: "boolean",
+    precision: "choice",
+    layers: "integer",
+    memoryBytes: "bytes",
+    time: "duration",
+    seed: "any",
+    optimizer: "object",
+  });
+});
+
 test("kebab case", () => {
   assert.equal(kebabCase("maxNewTokens"), "max-new-tokens");
   assert.equal(kebabCase("int8Base"), "int8-base");
