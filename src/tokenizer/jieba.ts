@@ -54,7 +54,7 @@ const percent = 0x25;
 let shared: Jieba | undefined;
 
 /**
- * The segmenter. Without data it is the one that travels with the package: loaded by the first call (about 60 ms
+ * The segmenter. Without data it is the one that travels with the package: loaded by the first call (about 70 ms,
  * 13 MB) and shared by all later ones. `data` are the packed bytes from elsewhere, as in a browser.
  */
 export function createJieba(data?: Uint8Array): Jieba {
