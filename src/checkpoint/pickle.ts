@@ -64,8 +64,8 @@ export interface PickleOptions {
 /** Refuses the arguments of an allowed call. */
 export class PickleArgumentError extends Error {}
 
-/** A CPM-Ant of 48 layers needs some 12,000 instructions; each makes at most one value. */
-const instructionLimit = 2_000_000;
+/** A CPM-Ant of 48 layers needs some 12,000 instructions; each makes at most one value of some 300 bytes. */
+const instructionLimit = 500_000;
 const stackLimit = 100_000;
 
 /** Instructions that are not carried out, by code, so that they can be refused by name. */

@@ -92,6 +92,8 @@ test("headers that lie about their length or content are refused", async () => {
   await refused(fileOf({ a: { ...f32(0, 4), dtype: "F31" } }, 4), "CPM_SAFETENSORS_DTYPE");
   await refused(fileOf({ a: { ...f32(0, 4), dtype: "toString" } }, 4), "CPM_SAFETENSORS_DTYPE");
   await refused(fileOf({ __metadata__: { a: 1 } }), "CPM_SAFETENSORS_HEADER");
+  const strings = Object.fromEntries(Array.from({ length: 10_001 }, (_, i) => [`k${i}`, ""]));
+  await refused(fileOf({ __metadata__: strings }), "CPM_SAFETENSORS_HEADER");
   await refused(fileOf({ __metadata__: [] }), "CPM_SAFETENSORS_HEADER");
   await refused(fileOf({ "": f32(0, 0) }), "CPM_CHECKPOINT_NAME");
   await refused(fileOf('{"__proto__":{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}'), "CPM_CHECKPOINT_NAME");

@@ -26,6 +26,8 @@ import { parseStrictJson } from "./strict-json.ts";
 const headerLimitBytes = 100_000_000;
 /** Tensors of one file; the largest CPM-Ant has 437. */
 const tensorLimit = 200_000;
+/** Strings of `__metadata__`; usual files have one. */
+const metadataLimit = 10_000;
 /** Every tensor has some ten values in the header, shapes a few more. */
 const headerLimits = { depth: 3, values: 20 * tensorLimit };
 
@@ -159,7 +161,11 @@ function parseMetadata(value: unknown, where: string): Record<string, string> {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw invalid("CPM_SAFETENSORS_HEADER", "__metadata__ must map strings to strings", where, show(value));
   }
-  for (const [key, text] of Object.entries(value)) {
+  const strings = Object.entries(value);
+  if (strings.length > metadataLimit) {
+    throw invalid("CPM_SAFETENSORS_HEADER", "__metadata__ has too many strings", where, `${strings.length}`);
+  }
+  for (const [key, text] of strings) {
     if (typeof text !== "string") {
       throw invalid("CPM_SAFETENSORS_HEADER", "__metadata__ must map strings to strings", where, show({ [key]: text }));
     }
