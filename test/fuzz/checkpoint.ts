@@ -10,6 +10,7 @@
  * pickle, fields of an archive), the latter with lengths and checksums made right again, so that what lies behind the first
  * checks is reached.
  */
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { checkpointOf } from "../../src/checkpoint/open.ts";
 import { readRaw } from "../../src/checkpoint/open-raw.ts";
@@ -445,7 +446,7 @@ export async function fuzzCheckpoints(options: { seed: number; from?: number; in
   return { inputs, accepted, codes, slowestMs, residentGrowthBytes: highest - baseline, defects };
 }
 
-if (import.meta.main) {
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const { values } = parseArgs({
     options: {
       inputs: { type: "string", default: "100000" },
