@@ -33,6 +33,8 @@ export type OnnxAttribute = number | string | { readonly float: number } | reado
 /** How a node says itself in ONNX. Values are named; names of inputs and outputs are given. */
 export interface EmitContext<A> {
   readonly target: EmitTarget;
+  /** Every node runs in one thread: forms that are right only then may be chosen. */
+  readonly oneThread: boolean;
   readonly attributes: A;
   readonly inputs: readonly string[];
   readonly outputs: readonly string[];

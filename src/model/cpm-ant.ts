@@ -25,7 +25,7 @@ import {
   mul,
   reshape,
   rmsNorm,
-  softmax,
+  softmaxMix,
   spec,
   type Tensor,
   type TensorSpec,
@@ -182,7 +182,7 @@ export function attend(
   seen: Tensor,
 ): Tensor {
   const scores_BHQK = add(matmul(q, k, { transposeB: true, alpha: 1 / Math.sqrt(config.dimHead) }), bias);
-  const mixed_BHQE = matmul(softmax(scores_BHQK), v);
+  const mixed_BHQE = softmaxMix(scores_BHQK, v);
   return linear(mul(mergeHeads(config, mixed_BHQE), seen), params.out);
 }
 
@@ -212,7 +212,7 @@ export function head(config: ModelConfig, params: HeadParams, h: Tensor): { hidd
 }
 
 /**
- * −ln p(target) of chosen positions: h_ND `[N, D]`, positions `[M]` int32 (rows of h), targets `[M]` int32 give `[M]`.
+ * −ln p(target) of chosen positions: h_ND `[N, D]`, positions `[M]` int32 (distinct rows of h), targets `[M]` int32 give `[M]`.
  *
  * Only positions that bear a loss pass through the head: about half of them in training.
  */
@@ -223,5 +223,5 @@ export function tokenLosses(
   positions: Tensor,
   targets: Tensor,
 ): Tensor {
-  return crossEntropy(head(config, params, gather(h_ND, positions)).logits, targets);
+  return crossEntropy(head(config, params, gather(h_ND, positions, { distinct: true })).logits, targets);
 }

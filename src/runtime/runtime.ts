@@ -24,6 +24,8 @@ export type EmitTarget = "cpu" | "webgpu";
 
 export interface EmitOptions {
   readonly target: EmitTarget;
+  /** The program will run with `threads: "caller"`. */
+  readonly oneThread?: boolean;
   /**
    * Inputs that become initializers with external data (location: the input's name), whose memory the runtime supplies
    * when it compiles. Their shapes must be fully known.
@@ -111,6 +113,11 @@ export interface CompileOptions {
   readonly constantsKey?: string;
   /** Writes a Chrome trace of every node of every run: a path without its ending. The file is complete after dispose. */
   readonly profilePath?: string;
+  /**
+   * "pool" (default) spreads each node over the runtime's threads; "caller" runs every node in the thread that calls.
+   * For many small nodes the second is faster: run several bindings at once instead.
+   */
+  readonly threads?: "pool" | "caller";
   /** How much the runtime may rewrite the program. Default "all". */
   readonly optimization?: "none" | "basic" | "all";
 }

@@ -10,12 +10,14 @@ import type { DeviceTensor, Runtime } from "../runtime/runtime.ts";
 
 /** Parameters start on 64-byte lines. */
 const alignmentElements = 16;
+/** The whole divides into equal pieces of whole lines. */
+const sizeMultiple = 8 * alignmentElements;
 
 export interface ArenaLayout {
   readonly parameters: readonly Parameter[];
   /** First element of each parameter by name. */
   readonly offsets: ReadonlyMap<string, number>;
-  /** Elements of the whole, padding included; padding stays zero. */
+  /** Elements of the whole, padding included; padding stays zero. A multiple of `sizeMultiple`. */
   readonly elements: number;
 }
 
@@ -35,7 +37,7 @@ export function arenaLayout(parameters: readonly Parameter[]): ArenaLayout {
     offsets.set(parameter.name, elements);
     elements += Math.ceil(parameterElements(parameter) / alignmentElements) * alignmentElements;
   }
-  return { parameters, offsets, elements };
+  return { parameters, offsets, elements: Math.ceil(elements / sizeMultiple) * sizeMultiple };
 }
 
 /** Zeroed memory for a layout. */

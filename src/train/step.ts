@@ -9,7 +9,7 @@ import { attentionAllowed, attentionBias, countTargets, ignoredTarget, type Mode
 import { type LayerMask, layerMask, type ModelConfig } from "../model/config.ts";
 import { attentionNames, ffnNames, names } from "../model/parameters.ts";
 import { positionBuckets } from "../model/position-buckets.ts";
-import type { Binding, DeviceTensor, Program, Runtime } from "../runtime/runtime.ts";
+import type { Binding, CompileOptions, DeviceTensor, Program, Runtime } from "../runtime/runtime.ts";
 import { ConfigError } from "../util/error.ts";
 import type { Arena } from "./arena.ts";
 import {
@@ -87,7 +87,8 @@ export async function createTrainingStep(
   };
   const allocate = (dtype: "float32" | "int32", shape: readonly number[]) => own(runtime.allocate(dtype, shape));
   const stream = () => allocate("float32", streamSpec(config, geometry).shape as number[]);
-  const compile = async (graph: Graph): Promise<Program> => own(await runtime.compile(graph));
+  const compile = async (graph: Graph, options?: CompileOptions): Promise<Program> =>
+    own(await runtime.compile(graph, options));
   const parameter = (name: string) => parameters.tensors.get(name)!;
 
   const batchTensors: Tensors = {
@@ -117,14 +118,14 @@ export async function createTrainingStep(
   // Forward: every layer's input stays, for the backward pass of `recompute` and for nothing else.
   const forward: Binding[] = [];
   const splitOf = new Map<string, { split: SplitProgram; forward: Program; backward: Program | undefined }>();
-  const compiled = async (key: string, make: () => SplitProgram) => {
+  const compiled = async (key: string, make: () => SplitProgram, backwardOptions?: CompileOptions) => {
     let found = splitOf.get(key);
     if (!found) {
       const split = make();
       found = {
         split,
         forward: await compile(split.forward),
-        backward: gradients && (await compile(split.backward)),
+        backward: gradients && (await compile(split.backward, backwardOptions)),
       };
       splitOf.set(key, found);
     }
@@ -144,9 +145,10 @@ export async function createTrainingStep(
     return residuals;
   };
 
-  const bias = await compiled("bias", () => biasProgram(config, geometry));
+  // Sums by index are serial: one thread and a simpler form of them are faster.
+  const bias = await compiled("bias", () => biasProgram(config, geometry), { threads: "caller" });
   const biasResiduals = bindForward(bias, { ...embeddingParameters, ...batchTensors }, { bias: batchTensors.bias! });
-  const embedding = await compiled("embed", () => embedProgram(config, geometry));
+  const embedding = await compiled("embed", () => embedProgram(config, geometry), { threads: "caller" });
   let h = stream();
   const embedResiduals = bindForward(embedding, { ...embeddingParameters, ...batchTensors }, { h });
   const layers: { key: string; ports: [string, string][]; given: Tensors }[] = [];
@@ -171,9 +173,11 @@ export async function createTrainingStep(
   const backward: Binding[] = [];
   let dh: DeviceTensor | undefined;
   let dBias: DeviceTensor | undefined;
+  let zeros = new Float32Array(0);
   if (gradients) {
     const gradient = (name: string) => gradients.tensors.get(name)!;
     dBias = allocate("float32", batchTensors.bias!.shape);
+    zeros = new Float32Array(dBias.byteLength / 4);
     const first = (dh = stream());
     let [from, to] = [first, stream()];
     for (const { key, ports, given } of layers.toReversed()) {
@@ -260,7 +264,7 @@ export async function createTrainingStep(
         "grad.params.norm": gradients.tensors.get(names.outputNorm)!,
         "grad.params.token": gradients.tensors.get(names.token)!,
       });
-      runtime.write(dBias, new Float32Array(dBias.byteLength / 4));
+      runtime.write(dBias, zeros);
       for (const binding of backward) await binding.run();
       return loss;
     },

@@ -57,6 +57,7 @@ export function writeOnnx(graph: Graph, options: EmitOptions): Uint8Array {
     });
     const context: EmitContext<unknown> = {
       target: options.target,
+      oneThread: options.oneThread ?? false,
       attributes: node.attributes,
       inputs,
       outputs,

@@ -4,6 +4,6 @@ export * from "./elementwise.ts";
 export { addAt, gather, gatherElements, scatterAddElements, scatterAddRows } from "./indexing.ts";
 export { boundary, input, stopGradient } from "./mark.ts";
 export { broadcastTo, concat, pad, reshape, slice, transpose } from "./movement.ts";
-export { crossEntropy, logSoftmax, rmsNorm, softmax } from "./normalization.ts";
+export { crossEntropy, logSoftmax, rmsNorm, softmax, softmaxMix } from "./normalization.ts";
 export { matmul, type ProductOptions } from "./product.ts";
 export { argMax, reduceMax, reduceMean, reduceSum, reduceSumSquare, sumTo } from "./reduction.ts";

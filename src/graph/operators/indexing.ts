@@ -1,6 +1,6 @@
 /** Operators that pick and place elements by index: embeddings, targets and their gradients. */
 import { elementCount } from "../../runtime/dtype.ts";
-import { type Dim, formatShape, type Shape, sameShape } from "../dim.ts";
+import { type Dim, formatShape, type Shape, sameShape, sizeOf } from "../dim.ts";
 import { broadcastShapes, defineOperator, mismatch, type NdArray, requireDType, sameDType } from "../operator.ts";
 import { apply1, type Tensor } from "../tensor.ts";
 
@@ -11,15 +11,20 @@ function checkIndex(index: number, length: number, operator: string): number {
   throw new RangeError(`${operator}: index ${index} is outside 0 to ${length - 1}`);
 }
 
-const gatherOperator = defineOperator<None>({
+interface Distinct {
+  /** No index occurs twice. */
+  readonly distinct: boolean;
+}
+
+const gatherOperator = defineOperator<Distinct>({
   name: "gather",
   infer: ([table, indices]) => {
     requireDType(indices!, ["int32", "int64"], "the indices");
     if (table!.shape.length === 0) mismatch("a scalar has no rows");
     return [{ dtype: table!.dtype, shape: [...indices!.shape, ...table!.shape.slice(1)] }];
   },
-  gradient: ({ inputs: [table, indices], cotangents: [dy] }) => [
-    scatterAddRows(table!.shape[0]!, indices!, dy!),
+  gradient: ({ inputs: [table, indices], cotangents: [dy], attributes }) => [
+    scatterAddRows(table!.shape[0]!, indices!, dy!, attributes),
     undefined,
   ],
   onnx: ({ inputs, outputs, emit }) => void emit("Gather", inputs, { axis: 0 }, { outputs }),
@@ -34,12 +39,15 @@ const gatherOperator = defineOperator<None>({
   },
 });
 
-/** Rows of a table: table `[V, …R]`, indices `[…I]` (int32) give `[…I, …R]`. */
-export function gather(table: Tensor, indices: Tensor): Tensor {
-  return apply1(gatherOperator, [table, indices], {});
+/**
+ * Rows of a table: table `[V, …R]`, indices `[…I]` (int32) give `[…I, …R]`. Say `distinct` where no index can occur
+ * twice: its gradient is faster then.
+ */
+export function gather(table: Tensor, indices: Tensor, { distinct = false }: Partial<Distinct> = {}): Tensor {
+  return apply1(gatherOperator, [table, indices], { distinct });
 }
 
-const scatterAddRowsOperator = defineOperator<{ readonly rows: Dim }>({
+const scatterAddRowsOperator = defineOperator<Distinct & { readonly rows: Dim }>({
   name: "scatterAddRows",
   infer: ([indices, updates], { rows }) => {
     requireDType(indices!, ["int32"], "the indices");
@@ -52,17 +60,25 @@ const scatterAddRowsOperator = defineOperator<{ readonly rows: Dim }>({
     }
     return [{ dtype: updates!.dtype, shape: [rows, ...updates!.shape.slice(rank)] }];
   },
-  gradient: ({ inputs: [indices], cotangents: [dy] }) => [undefined, gather(dy!, indices!)],
-  onnx: ({ inputs, outputs, outputTypes, inputTypes, emit, sizes, ints, scalar, temporary }) => {
-    const zeros = emit(
-      "Expand",
-      [scalar(outputTypes[0]!.dtype, 0), sizes(outputTypes[0]!.shape)],
-      {},
-      { outputs: [temporary()] },
-    );
-    const wide = emit("Cast", [inputs[0]!], { to: 7 }, { outputs: [temporary()] });
-    const last = emit("Unsqueeze", [wide, ints([inputTypes[0]!.shape.length])], {}, { outputs: [temporary()] });
-    emit("ScatterND", [zeros, last, inputs[1]!], { reduction: "add" }, { outputs });
+  gradient: ({ inputs: [indices], cotangents: [dy], attributes }) => [undefined, gather(dy!, indices!, attributes)],
+  // ScatterND adds whole rows, but from several threads at once, so that sums of one row get lost: only where no row has
+  // two, or there is one thread. ScatterElements is serial in itself, and some four times slower.
+  onnx: ({ inputs, outputs, outputTypes, inputTypes, oneThread, attributes, emit, sizes, ints, scalar, temporary }) => {
+    const step = (type: string, from: string[], attributes = {}) =>
+      emit(type, from, attributes, { outputs: [temporary()] });
+    const [rows, ...row] = outputTypes[0]!.shape as [Dim, ...Dim[]];
+    const zeros = step("Expand", [scalar(outputTypes[0]!.dtype, 0), sizes([rows, ...row])]);
+    if (oneThread || attributes.distinct) {
+      const wide = step("Cast", [inputs[0]!], { to: 7 });
+      const last = step("Unsqueeze", [wide, ints([inputTypes[0]!.shape.length])]);
+      emit("ScatterND", [zeros, last, inputs[1]!], { reduction: "add" }, { outputs });
+      return;
+    }
+    const count = sizeOf(inputTypes[0]!.shape);
+    const flat = step("Reshape", [inputs[1]!, sizes([count, ...row])], { allowzero: 1 });
+    const column = step("Reshape", [inputs[0]!, sizes([count, ...row.map(() => 1)])], { allowzero: 1 });
+    const everywhere = row.length > 0 ? step("Expand", [column, sizes([count, ...row])]) : column;
+    emit("ScatterElements", [zeros, everywhere, flat], { axis: 0, reduction: "add" }, { outputs });
   },
   evaluate: ([indices, updates], { shapes, allocate }) => {
     const out = allocate(updates!.dtype, shapes[0]!);
@@ -75,9 +91,17 @@ const scatterAddRowsOperator = defineOperator<{ readonly rows: Dim }>({
   },
 });
 
-/** A table of zeros with each update added to its row: indices `[…I]`, updates `[…I, …R]` give `[rows, …R]`. */
-export function scatterAddRows(rows: Dim, indices: Tensor, updates: Tensor): Tensor {
-  return apply1(scatterAddRowsOperator, [indices, updates], { rows });
+/**
+ * A table of zeros with each update added to its row: indices `[…I]`, updates `[…I, …R]` give `[rows, …R]`. Say
+ * `distinct` where no index can occur twice.
+ */
+export function scatterAddRows(
+  rows: Dim,
+  indices: Tensor,
+  updates: Tensor,
+  { distinct = false }: Partial<Distinct> = {},
+): Tensor {
+  return apply1(scatterAddRowsOperator, [indices, updates], { rows, distinct });
 }
 
 function sameButLast(a: Shape, b: Shape): boolean {

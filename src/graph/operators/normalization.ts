@@ -6,6 +6,7 @@ import { apply, apply1, type Tensor } from "../tensor.ts";
 import { cast, exp, greaterEqual, maximum, mul, neg, sub } from "./elementwise.ts";
 import { addAt } from "./indexing.ts";
 import { reshape } from "./movement.ts";
+import { matmul } from "./product.ts";
 import { reduceMean, reduceSum } from "./reduction.ts";
 
 type None = Record<string, never>;
@@ -43,6 +44,57 @@ const softmaxOperator = defineOperator<None>({
 /** eˣ / Σ eˣ over the last axis. */
 export function softmax(x: Tensor): Tensor {
   return apply1(softmaxOperator, [x], {});
+}
+
+const softmaxMixOperator = defineOperator<None>({
+  name: "softmaxMix",
+  infer: (inputs) => {
+    const [scores, values] = inputs as [Tensor, Tensor];
+    rowwise(scores);
+    const dtype = sameDType(inputs);
+    const batch = scores.shape.slice(0, -2);
+    if (!sameShape(batch, values.shape.slice(0, -2)) || scores.shape.at(-1) !== values.shape.at(-2)) {
+      mismatch("scores and values do not fit", "[…, Q, K] and […, K, E]");
+    }
+    return [
+      { dtype, shape: [...batch, scores.shape.at(-2)!, values.shape.at(-1)!] },
+      { dtype, shape: scores.shape },
+    ];
+  },
+  // With P the weights: dV = Pᵀ·dy, dP = dy·Vᵀ, dS = P∘(dP − Σₖ dP∘P), and that sum is Σₑ dy∘y, which is shorter.
+  gradient: ({ inputs: [, values], outputs: [y, weights], cotangents: [dy], needs }) => {
+    const towardsScores = () => {
+      const sums = reduceSum(mul(dy!, y!), -1, true);
+      return mul(weights!, sub(matmul(dy!, values!, { transposeB: true }), sums));
+    };
+    return [needs[0] ? towardsScores() : undefined, needs[1] ? matmul(weights!, dy!, { transposeA: true }) : undefined];
+  },
+  onnx: ({ inputs, outputs, emit }) => {
+    emit("Softmax", [inputs[0]!], { axis: -1 }, { outputs: [outputs[1]!] });
+    emit("MatMul", [outputs[1]!, inputs[1]!], {}, { outputs: [outputs[0]!] });
+  },
+  evaluate: ([scores, values], context) => {
+    const weights = softmaxOperator.evaluate([scores!], { ...context, attributes: {} })[0]!;
+    const out = context.allocate(scores!.dtype, context.shapes[0]!);
+    const [Q, K] = scores!.shape.slice(-2) as [number, number];
+    const E = values!.shape.at(-1)!;
+    for (let i = 0; i < out.data.length; i++) {
+      const [row, e] = [Math.floor(i / E), i % E];
+      const batch = Math.floor(row / Q);
+      let sum = 0;
+      for (let k = 0; k < K; k++) sum += weights.data[row * K + k]! * values!.data[(batch * K + k) * E + e]!;
+      out.data[i] = sum;
+    }
+    return [out, weights];
+  },
+});
+
+/**
+ * softmax(scores) · values: attention's mixing of values `[…, K, E]` by scores `[…, Q, K]` into `[…, Q, E]`. The same as
+ * the two operators, with a shorter gradient. Leading axes must be equal.
+ */
+export function softmaxMix(scores: Tensor, values: Tensor): Tensor {
+  return apply(softmaxMixOperator, [scores, values], {})[0]!;
 }
 
 const logSoftmaxOperator = defineOperator<None>({

@@ -44,6 +44,7 @@ const table = {
   SetSessionLogId: [20, "status", "pointer", "text"],
   SetSessionLogSeverityLevel: [22, "status", "pointer", "int"],
   SetSessionGraphOptimizationLevel: [23, "status", "pointer", "int"],
+  SetIntraOpNumThreads: [24, "status", "pointer", "int"],
   SessionGetInputCount: [30, "status", "pointer", "pointer"],
   SessionGetOutputCount: [31, "status", "pointer", "pointer"],
   SessionGetInputName: [36, "status", "pointer", "size", "pointer", "pointer"],

@@ -43,11 +43,19 @@ export function libraryPath(platform: string = process.platform, arch: string = 
   });
 }
 
+/**
+ * koffi closes a library when its handle is collected, also while functions of it are still in use: the handles stay for
+ * the life of the process. (With a thread pool the library's own threads keep it open, so this shows only without one.)
+ */
+const pinned: LibraryHandle[] = [];
+
 /** Loads a libonnxruntime; it stays loaded until the process ends. */
 export function loadLibrary(path: string): LibraryHandle {
   configureNativeCalls();
   try {
-    return koffi.load(path);
+    const library = koffi.load(path);
+    pinned.push(library);
+    return library;
   } catch (cause) {
     throw new UnsupportedError("CPM_RUNTIME_LIBRARY", "The ONNX Runtime library cannot be loaded.", {
       where: path,

@@ -50,9 +50,10 @@ export async function compileSession(
 ): Promise<Session> {
   const { name } = source;
   const constants = constantsOf(ledger, source, options.constants ?? {});
-  const model = source.onnx({ target: settings.target, constants: new Set(constants.keys()) });
+  const alone = options.threads === "caller" || ledger.environment.settings.threads === 1;
+  const model = source.onnx({ target: settings.target, oneThread: alone, constants: new Set(constants.keys()) });
   const level = optimizationLevels[options.optimization ?? "all"];
-  const plan = { ledger, settings, name, level, profilePath: options.profilePath };
+  const plan = { ledger, settings, name, level, alone, profilePath: options.profilePath };
   // Nobody may dispose the constants while they are read.
   for (const tensor of constants.values()) tensor.runs++;
   let pointer: number;
@@ -137,6 +138,8 @@ interface SessionPlan {
   readonly settings: SessionSettings;
   readonly name: string;
   readonly level: number;
+  /** Whether every node runs in the thread that calls, without the pool. */
+  readonly alone: boolean;
   /** ONNX bytes, or the path of a saved model. */
   readonly model: Uint8Array | string;
   readonly constants?: ReadonlyMap<string, NativeTensor>;
@@ -208,7 +211,7 @@ export function checkProvider(ledger: Ledger, settings: SessionSettings): void {
   if (settings.provider === undefined) return;
   const { name } = settings.provider;
   try {
-    const plan = { ledger, settings, name: "", level: 0, model: "", profilePath: undefined };
+    const plan = { ledger, settings, name: "", level: 0, alone: false, model: "", profilePath: undefined };
     ledger.api.ReleaseSessionOptions(sessionOptions(plan));
   } catch (cause) {
     throw new UnsupportedError("CPM_RUNTIME_UNSUPPORTED", `The provider ${name} finds no device.`, {
@@ -230,7 +233,9 @@ function sessionOptions(plan: SessionPlan): number {
   const options = out.read();
   const entry = (key: string, value: string) => must(api.AddSessionConfigEntry(options, key, value));
   try {
-    must(api.DisablePerSessionThreads(options));
+    // A shared pool of one thread is none, and sessions that were told to use it crash: they get a pool of their own.
+    if (plan.alone) must(api.SetIntraOpNumThreads(options, 1));
+    else must(api.DisablePerSessionThreads(options));
     must(api.SetSessionLogId(options, name));
     must(api.SetSessionLogSeverityLevel(options, 4));
     must(api.SetSessionGraphOptimizationLevel(options, level));
