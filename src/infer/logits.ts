@@ -18,52 +18,72 @@ export interface RowStatistics {
   readonly logSumExp: number;
 }
 
-/** Entries this far (in nats) below the largest count as zero: 90,000 of them add up to less than 1e-14. */
-const NEGLIGIBLE_NATS = 44;
-
 // exp(-y) = 2^(-k/1024) · exp(r) with |r| ≤ ln 2 / 2048, so that four terms of the series suffice; the rounding of k's part
-// leaves a relative error of 1e-14. Two small tables (upper and lower bits of k) stay in the first-level cache.
+// leaves a relative error of 1e-14. Two small tables (upper and lower bits of k) stay in the first-level cache. There is
+// no branch: what lies 64 · ln 2 nats or more below the largest falls on the last upper entry, which is 0 (90,000 of
+// them would add up to less than 1e-14), and NaN goes through. About three times as fast as Math.exp.
 const STEPS = 1024;
 const STEPS_PER_NAT = STEPS / Math.LN2;
 const NATS_PER_STEP = Math.LN2 / STEPS;
+const NEGLIGIBLE_NATS = 64 * Math.LN2;
 const FINE = Float64Array.from({ length: STEPS }, (_, k) => 2 ** (-k / STEPS));
-const COARSE = Float64Array.from({ length: Math.ceil(NEGLIGIBLE_NATS / Math.LN2) + 2 }, (_, k) => 2 ** -k);
+const COARSE = Float64Array.from({ length: 65 }, (_, k) => (k < 64 ? 2 ** -k : 0));
 
 /**
  * weights[i] = exp((row[i] − max) · scale) for i < row.length; the return value is their sum. `max` is the row's
- * maximum and `scale` > 0; weights below exp(−44) are 0. NaN in the row gives a NaN sum.
+ * maximum and `scale` > 0; weights below exp(−44.3) are 0. NaN in the row gives a NaN sum.
  */
 export function exponentials(row: Float32Array, max: number, scale: number, weights: Float64Array): number {
-  const length = row.length;
-  let sum = 0;
-  for (let i = 0; i < length; i++) {
-    const y = (max - row[i]!) * scale;
-    let weight = 0;
-    if (y < NEGLIGIBLE_NATS) {
-      const k = (y * STEPS_PER_NAT + 0.5) | 0;
-      const r = k * NATS_PER_STEP - y;
-      weight = COARSE[k >> 10]! * FINE[k & 1023]! * (1 + r * (1 + r * (0.5 + r * (1 / 6))));
-    } else if (!(y >= NEGLIGIBLE_NATS)) {
-      weight = Number.NaN;
-    }
-    weights[i] = weight;
-    sum += weight;
+  const even = row.length & ~1;
+  // Two at a time, so that their chains of operations overlap.
+  let sum0 = 0;
+  let sum1 = 0;
+  for (let i = 0; i < even; i += 2) {
+    const y0 = Math.min((max - row[i]!) * scale, NEGLIGIBLE_NATS);
+    const y1 = Math.min((max - row[i + 1]!) * scale, NEGLIGIBLE_NATS);
+    const k0 = (y0 * STEPS_PER_NAT + 0.5) | 0;
+    const k1 = (y1 * STEPS_PER_NAT + 0.5) | 0;
+    const r0 = k0 * NATS_PER_STEP - y0;
+    const r1 = k1 * NATS_PER_STEP - y1;
+    const weight0 = COARSE[k0 >> 10]! * FINE[k0 & 1023]! * (1 + r0 * (1 + r0 * (0.5 + r0 * (1 / 6))));
+    const weight1 = COARSE[k1 >> 10]! * FINE[k1 & 1023]! * (1 + r1 * (1 + r1 * (0.5 + r1 * (1 / 6))));
+    weights[i] = weight0;
+    weights[i + 1] = weight1;
+    sum0 += weight0;
+    sum1 += weight1;
   }
-  return sum;
+  if (even < row.length) {
+    // The same arithmetic, not Math.exp: equal logits must have equal weights wherever they are.
+    const y = Math.min((max - row[even]!) * scale, NEGLIGIBLE_NATS);
+    const k = (y * STEPS_PER_NAT + 0.5) | 0;
+    const r = k * NATS_PER_STEP - y;
+    const weight = COARSE[k >> 10]! * FINE[k & 1023]! * (1 + r * (1 + r * (0.5 + r * (1 / 6))));
+    weights[even] = weight;
+    sum0 += weight;
+  }
+  return sum0 + sum1;
 }
 
-/** The largest entry; −∞ for a row of −∞ or NaN alone. */
+/** The largest entry; NaN if there is one. */
 export function maximum(row: Float32Array): number {
-  let max = -Infinity;
-  for (let i = 0; i < row.length; i++) if (row[i]! > max) max = row[i]!;
-  return max;
+  const whole = row.length & ~3;
+  let max0 = -Infinity;
+  let max1 = -Infinity;
+  let max2 = -Infinity;
+  let max3 = -Infinity;
+  for (let i = 0; i < whole; i += 4) {
+    max0 = Math.max(max0, row[i]!);
+    max1 = Math.max(max1, row[i + 1]!);
+    max2 = Math.max(max2, row[i + 2]!);
+    max3 = Math.max(max3, row[i + 3]!);
+  }
+  for (let i = whole; i < row.length; i++) max0 = Math.max(max0, row[i]!);
+  return Math.max(max0, max1, max2, max3);
 }
 
-/** The id of the largest entry; the lowest of equals. */
+/** The id of the largest entry; the lowest of equals. No NaN. */
 export function argmax(row: Float32Array): number {
-  let best = 0;
-  for (let i = 1; i < row.length; i++) if (row[i]! > row[best]!) best = i;
-  return best;
+  return row.indexOf(maximum(row));
 }
 
 /**
@@ -106,41 +126,47 @@ export function topEntries(row: Float32Array, count: number): TopEntries {
   const ids = new Int32Array(size);
   const values = new Float32Array(size);
   if (size === 0) return { ids, values };
-  // The root is the worst entry kept: smallest value, then highest id.
-  const worse = (valueA: number, idA: number, valueB: number, idB: number) =>
-    valueA < valueB || (valueA === valueB && idA > idB);
-  const sink = (from: number, end: number, value: number, id: number) => {
-    let at = from;
-    for (let child = 2 * at + 1; child < end; child = 2 * at + 1) {
-      if (child + 1 < end && worse(values[child + 1]!, ids[child + 1]!, values[child]!, ids[child]!)) child++;
-      if (!worse(values[child]!, ids[child]!, value, id)) break;
-      values[at] = values[child]!;
-      ids[at] = ids[child]!;
-      at = child;
-    }
-    values[at] = value;
-    ids[at] = id;
-  };
   for (let i = 0; i < size; i++) {
     values[i] = row[i]!;
     ids[i] = i;
   }
-  for (let i = (size >> 1) - 1; i >= 0; i--) sink(i, size, values[i]!, ids[i]!);
-  let bar = values[0]!;
-  for (let i = size; i < row.length; i++) {
-    if (row[i]! > bar) {
-      sink(0, size, row[i]!, i);
-      bar = values[0]!;
-    }
+  for (let i = (size >> 1) - 1; i >= 0; i--) sink(values, ids, i, size, values[i]!, ids[i]!);
+  for (let i = nextAbove(row, size, values[0]!); i < row.length; i = nextAbove(row, i + 1, values[0]!)) {
+    sink(values, ids, 0, size, row[i]!, i);
   }
   for (let end = size - 1; end > 0; end--) {
     const value = values[end]!;
     const id = ids[end]!;
     values[end] = values[0]!;
     ids[end] = ids[0]!;
-    sink(0, end, value, id);
+    sink(values, ids, 0, end, value, id);
   }
   return { ids, values };
+}
+
+/** The first place from `from` on with an entry above `bar`; the length if there is none. */
+function nextAbove(row: Float32Array, from: number, bar: number): number {
+  const length = row.length;
+  for (let i = from; i < length; i++) if (row[i]! > bar) return i;
+  return length;
+}
+
+/** Puts an entry into the hole at `from` of a heap of `end` entries whose root is the worst: smallest value, then highest id. */
+function sink(values: Float32Array, ids: Int32Array, from: number, end: number, value: number, id: number): void {
+  let at = from;
+  for (let child = 2 * at + 1; child < end; child = 2 * at + 1) {
+    if (child + 1 < end && worse(values[child + 1]!, ids[child + 1]!, values[child]!, ids[child]!)) child++;
+    if (!worse(values[child]!, ids[child]!, value, id)) break;
+    values[at] = values[child]!;
+    ids[at] = ids[child]!;
+    at = child;
+  }
+  values[at] = value;
+  ids[at] = id;
+}
+
+function worse(valueA: number, idA: number, valueB: number, idB: number): boolean {
+  return valueA < valueB || (valueA === valueB && idA > idB);
 }
 
 /** What is changed in a row of logits before a token is chosen. */

@@ -49,7 +49,9 @@ describe("keep", () => {
         fc.pre(row.some((value) => value > -Infinity));
         const { ids, weights, total } = createSampler(row.length, given, untouched).keep(row);
         const expected = slowProbabilities(row, given);
-        const actual = new Map([...ids].map((id, i) => [id, weights[i]! / total] as const).filter(([, p]) => p > 1e-18));
+        const actual = new Map(
+          [...ids].map((id, i) => [id, weights[i]! / total] as const).filter(([, p]) => p > 1e-18),
+        );
         assert.deepEqual([...actual.keys()], [...expected.keys()]);
         for (const [id, probability] of expected) assert.ok(Math.abs(actual.get(id)! - probability) < 1e-12);
       }),

@@ -95,10 +95,11 @@ export function createSampler(
   function gatherFrom(bar: number, length: number): number {
     let count = 0;
     for (let id = 0; id < length; id++) {
+      // Without a branch on the weight, which could not be predicted: the next one overwrites what is too light.
       const weight = weights[id]!;
-      if (weight < bar) continue;
       ids[count] = id;
-      weights[count++] = weight;
+      weights[count] = weight;
+      count += weight < bar ? 0 : 1;
     }
     return count;
   }

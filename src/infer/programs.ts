@@ -1,0 +1,123 @@
+/**
+ * The programs of decoding, traced from the model: a whole prompt at once (*prefill*), then one token a row.
+ *
+ * Rows (B) and prompt length (T) are symbolic: each program is compiled once for all batches. The cache's length S is
+ * fixed. A block is one program for all layers of its kind.
+ */
+import { type Dim, dim, type Graph, gather, optimize, reshape, sizeOf, spec, trace } from "../graph/index.ts";
+import type { LayerMask, ModelConfig } from "../model/config.ts";
+import {
+  biasTableSpec,
+  blockSpecs,
+  decodeBlock,
+  embed,
+  embeddingSpecs,
+  embedText,
+  head,
+  headSpecs,
+  type LayerCache,
+  prefillBlock,
+  scoreBias,
+} from "../model/cpm-ant.ts";
+
+const B = dim("B");
+const T = dim("T");
+
+function float(...shape: Dim[]) {
+  return spec("float32", shape);
+}
+
+function int(...shape: Dim[]) {
+  return spec("int32", shape);
+}
+
+/** Ids → stream `[B, T, D]`. */
+export function prefillEmbedProgram(config: ModelConfig): Graph {
+  const P = config.promptLength;
+  return optimize(
+    trace(
+      "prefill-embed",
+      ({ params, prompt, tokens, segment }) => ({ h: embed(config, params, prompt, tokens, segment) }),
+      { params: embeddingSpecs(config), prompt: int(B, P), tokens: int(B, dim("N")), segment: int(B, T) },
+    ),
+  );
+}
+
+/** Buckets and mask → what every layer adds to its scores, `[B, H, T, T]`. */
+export function prefillBiasProgram(config: ModelConfig): Graph {
+  return optimize(
+    trace("prefill-bias", ({ table, buckets, blocked }) => ({ bias: scoreBias(table, buckets, blocked) }), {
+      table: biasTableSpec(config),
+      buckets: int(B, T, T),
+      blocked: float(B, T, T),
+    }),
+  );
+}
+
+/** Stream → stream, and the layer's keys and values `cache.keys`, `cache.values` `[B, H, T, E]`. */
+export function prefillBlockProgram(config: ModelConfig, mask: LayerMask): Graph {
+  return optimize(
+    trace(
+      `prefill-block${mask[0] ? "-" : "A"}${mask[1] ? "-" : "F"}`,
+      ({ params, h, bias, seen }) => ({ ...prefillBlock(config, params, h, bias, seen) }),
+      {
+        params: blockSpecs(config, mask),
+        h: float(B, T, config.dimModel),
+        bias: float(B, config.heads, T, T),
+        seen: float(B, T, 1),
+      },
+    ),
+  );
+}
+
+/** One id a row → stream `[B, 1, D]`. */
+export function decodeEmbedProgram(config: ModelConfig): Graph {
+  const { token, segment } = embeddingSpecs(config);
+  return optimize(
+    trace("decode-embed", ({ params, tokens, segments }) => ({ h: embedText(config, params, tokens, segments) }), {
+      params: { token, segment },
+      tokens: int(B, 1),
+      segments: int(B, 1),
+    }),
+  );
+}
+
+/** Stream → stream for one token a row; `next.keys` and `next.values` are the caches, in place. */
+export function decodeBlockProgram(config: ModelConfig, mask: LayerMask, S: number): Graph {
+  const { heads: H, dimHead: E, dimModel: D } = config;
+  const cache = { keys: float(B, H, S, E), values: float(B, H, S, E) };
+  const common = { params: blockSpecs(config, mask), h: float(B, 1, D), last: int(B), bias: float(B, H, 1, S) };
+  const name = `decode-block${mask[0] ? "-" : "A"}${mask[1] ? "-" : "F"}`;
+  const results = ({ next, cache: updated }: ReturnType<typeof decodeBlock>) => ({
+    next,
+    ...(updated && { updated: updated as LayerCache }),
+  });
+  if (mask[0]) {
+    const { params, h } = common;
+    const alone = trace(name, (args) => results(decodeBlock(config, args.params, args.h, undefined, args.h, args.h)), {
+      params,
+      h,
+    });
+    return optimize(alone);
+  }
+  return optimize(
+    trace(name, (args) => results(decodeBlock(config, args.params, args.h, args.cache, args.last, args.bias)), {
+      ...common,
+      cache,
+    }),
+  );
+}
+
+/** Chosen positions of the stream (`[B]` rows of `[B·T, D]`) → logits `[B, V]`. */
+export function logitsProgram(config: ModelConfig): Graph {
+  return optimize(
+    trace(
+      "logits",
+      ({ params, h, positions }) => {
+        const h_ND = reshape(h, [sizeOf([B, T]), config.dimModel]);
+        return { logits: head(config, params, gather(h_ND, positions)).logits };
+      },
+      { params: headSpecs(config), h: float(B, T, config.dimModel), positions: int(B) },
+    ),
+  );
+}
