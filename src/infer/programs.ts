@@ -4,18 +4,18 @@
  * Rows (B) and prompt length (T) are symbolic: each program is compiled once for all batches. The cache's length S is
  * fixed. A block is one program for all layers of its kind.
  */
-import { type Dim, dim, type Graph, gather, optimize, reshape, sizeOf, spec, trace } from "../graph/index.ts";
+import { type Dim, dim, type Graph, gather, optimize, reshape, sizeOf, spec, subDims, trace } from "../graph/index.ts";
 import type { LayerMask, ModelConfig } from "../model/config.ts";
 import {
   biasTableSpec,
   blockSpecs,
+  cacheWidth,
   decodeBlock,
   embed,
   embeddingSpecs,
   embedText,
   head,
   headSpecs,
-  type LayerCache,
   prefillBlock,
   scoreBias,
 } from "../model/cpm-ant.ts";
@@ -38,7 +38,7 @@ export function prefillEmbedProgram(config: ModelConfig): Graph {
     trace(
       "prefill-embed",
       ({ params, prompt, tokens, segment }) => ({ h: embed(config, params, prompt, tokens, segment) }),
-      { params: embeddingSpecs(config), prompt: int(B, P), tokens: int(B, dim("N")), segment: int(B, T) },
+      { params: embeddingSpecs(config), prompt: int(B, P), tokens: int(B, subDims(T, P)), segment: int(B, T) },
     ),
   );
 }
@@ -54,7 +54,7 @@ export function prefillBiasProgram(config: ModelConfig): Graph {
   );
 }
 
-/** Stream → stream, and the layer's keys and values `cache.keys`, `cache.values` `[B, H, T, E]`. */
+/** Stream → stream, and the layer's keys and values `cache.keys`, `cache.values` `[B, H, T, E′]`. */
 export function prefillBlockProgram(config: ModelConfig, mask: LayerMask): Graph {
   return optimize(
     trace(
@@ -82,15 +82,16 @@ export function decodeEmbedProgram(config: ModelConfig): Graph {
   );
 }
 
-/** Stream → stream for one token a row; `next.keys` and `next.values` are the caches, in place. */
+/** Stream → stream for one token a row; `updated.keys` and `updated.values` are the caches, in place. */
 export function decodeBlockProgram(config: ModelConfig, mask: LayerMask, S: number): Graph {
-  const { heads: H, dimHead: E, dimModel: D } = config;
+  const { heads: H, dimModel: D } = config;
+  const E = cacheWidth(config);
   const cache = { keys: float(B, H, S, E), values: float(B, H, S, E) };
   const common = { params: blockSpecs(config, mask), h: float(B, 1, D), last: int(B), bias: float(B, H, 1, S) };
   const name = `decode-block${mask[0] ? "-" : "A"}${mask[1] ? "-" : "F"}`;
   const results = ({ next, cache: updated }: ReturnType<typeof decodeBlock>) => ({
     next,
-    ...(updated && { updated: updated as LayerCache }),
+    ...(updated && { updated }),
   });
   if (mask[0]) {
     const { params, h } = common;

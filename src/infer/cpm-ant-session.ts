@@ -1,0 +1,322 @@
+/**
+ * Decoding with a CPM-Ant model: a `DecodingSession` over the programs of `programs.ts` and a key/value cache.
+ *
+ * A prompt runs at once (its tokens see each other in both directions), then one token a row at a time. Token steps have
+ * a program for each layer with its weights packed in, the fastest form for a few rows; with `weights: "shared"` one
+ * program serves all layers and no packed copy of the weights is made.
+ */
+import { attentionBias } from "../model/batch.ts";
+import { type LayerMask, layerMask, type ModelConfig } from "../model/config.ts";
+import { attentionNames, ffnNames, names } from "../model/parameters.ts";
+import { positionBuckets } from "../model/position-buckets.ts";
+import type { Binding, DeviceTensor, Program, Runtime } from "../runtime/runtime.ts";
+import { ConfigError } from "../util/error.ts";
+import { createKeyValueCache, type KeyValueCache } from "./key-value-cache.ts";
+import {
+  decodeBlockProgram,
+  decodeEmbedProgram,
+  logitsProgram,
+  prefillBiasProgram,
+  prefillBlockProgram,
+  prefillEmbedProgram,
+} from "./programs.ts";
+import { createDecodeBias } from "./score-bias.ts";
+import type { DecodingSession } from "./session.ts";
+
+export interface CpmAntSessionOptions {
+  /** Longest text of a row, prompt text and generated tokens together, without the soft prompt. Default 512. */
+  readonly capacityTokens?: number;
+  /** Whose soft prompt stands in front. Default 2: language modelling, as the original generates. */
+  readonly promptTask?: number;
+  /** Segment of the text, given and generated. Default 2. */
+  readonly segment?: number;
+  /** "packed" (default) or "shared": see above. */
+  readonly weights?: "packed" | "shared";
+}
+
+type Tensors = Record<string, DeviceTensor>;
+
+/** A step over more weights than this takes long enough that the event loop is left free during it. */
+const blockingBytes = 16 * 2 ** 20;
+
+function blockWeights(parameters: ReadonlyMap<string, DeviceTensor>, layer: number, mask: LayerMask): Tensors {
+  const groups = {
+    ...(!mask[0] && { attention: attentionNames(layer) }),
+    ...(!mask[1] && { ffn: ffnNames(layer) }),
+  };
+  return Object.fromEntries(
+    Object.entries(groups).flatMap(([group, keys]) =>
+      Object.entries(keys).map(([key, name]) => [`params.${group}.${key}`, parameters.get(name)!] as const),
+    ),
+  );
+}
+
+/** Compiles the programs. The parameters must outlive the session. */
+export async function createCpmAntSession(
+  runtime: Runtime,
+  config: ModelConfig,
+  parameters: ReadonlyMap<string, DeviceTensor>,
+  options: CpmAntSessionOptions = {},
+): Promise<DecodingSession> {
+  const { capacityTokens = 512, promptTask = 2, segment = 2, weights = "packed" } = options;
+  checkOptions(config, { promptTask, segment });
+  const { promptLength: P, heads: H, dimModel: D, vocabSize: V } = config;
+  const slots = P + capacityTokens;
+  const owned: { dispose(): void }[] = [];
+  const own = <T extends { dispose(): void }>(thing: T): T => {
+    owned.push(thing);
+    return thing;
+  };
+  const parameter = (name: string) => parameters.get(name)!;
+  const embedding = { "params.token": parameter(names.token), "params.segment": parameter(names.segment) };
+  const output = { "params.norm": parameter(names.outputNorm), "params.token": parameter(names.token) };
+  const packed = weights === "packed";
+
+  const byKind = new Map<string, Program>();
+  const kindProgram = async (kind: string, mask: LayerMask, make: () => Parameters<Runtime["compile"]>[0]) => {
+    const key = `${kind} ${mask}`;
+    const program = byKind.get(key) ?? own(await runtime.compile(make()));
+    byKind.set(key, program);
+    return program;
+  };
+  const prefillEmbed = own(await runtime.compile(prefillEmbedProgram(config)));
+  const prefillBias = own(await runtime.compile(prefillBiasProgram(config)));
+  const decodeEmbed = own(await runtime.compile(decodeEmbedProgram(config)));
+  const logitsOf = own(await runtime.compile(logitsProgram(config), packed ? { constants: output } : {}));
+  interface Layer {
+    readonly layer: number;
+    readonly weights: Tensors;
+    readonly prefill: Program;
+    readonly decode: Program;
+  }
+  const layers: Layer[] = [];
+  for (let layer = 0; layer < config.layers; layer++) {
+    const mask = layerMask(config, layer);
+    if (mask[0] && mask[1]) continue;
+    const own1 = blockWeights(parameters, layer, mask);
+    const decodeGraph = () => decodeBlockProgram(config, mask, slots);
+    layers.push({
+      layer,
+      weights: own1,
+      prefill: await kindProgram("prefill", mask, () => prefillBlockProgram(config, mask)),
+      decode: packed
+        ? own(await runtime.compile(decodeGraph(), { constants: own1 }))
+        : await kindProgram("decode", mask, decodeGraph),
+    });
+  }
+  const tableTensor = parameter(names.positionBias);
+  const decodeBias = createDecodeBias(config, (await runtime.download(tableTensor)) as Float32Array, slots, segment);
+  const weightBytes = [...parameters.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
+  const blocking = weightBytes <= blockingBytes;
+
+  let cache: KeyValueCache | undefined;
+  /** Slots in use of each row, the soft prompt included. */
+  let lengths = new Int32Array(0);
+  /** Memory of a token step for as many rows as fit. */
+  let stepMemory: Tensors = {};
+  /** Bindings of a step by cache set and number of rows. */
+  const steps = new Map<string, { bindings: Binding[]; logits: DeviceTensor; parts: DeviceTensor[] }>();
+
+  const releaseSteps = () => {
+    for (const { bindings, parts } of steps.values()) for (const thing of [...bindings, ...parts]) thing.dispose();
+    steps.clear();
+  };
+  const releaseRows = () => {
+    releaseSteps();
+    cache?.dispose();
+    cache = undefined;
+    for (const tensor of Object.values(stepMemory)) tensor.dispose();
+    stepMemory = {};
+  };
+
+  /** Makes room for this many rows; keeps what is there where it suffices. */
+  function ensureRows(rows: number): KeyValueCache {
+    if (cache && cache.rowCapacity >= rows) return cache;
+    const old = cache;
+    const oldLengths = lengths;
+    const grown = createKeyValueCache(runtime, config, rows, slots);
+    if (old) {
+      old.layers.forEach((layerCache, layer) => {
+        if (layerCache) grown.store(layer, layerCache, oldLengths);
+      });
+    }
+    releaseRows();
+    const float = (...shape: number[]) => runtime.allocate("float32", shape);
+    stepMemory = {
+      tokens: runtime.allocate("int32", [rows, 1]),
+      segments: runtime.allocate("int32", [rows, 1]),
+      last: runtime.allocate("int32", [rows]),
+      positions: runtime.allocate("int32", [rows]),
+      bias: float(rows, H, 1, slots),
+      h0: float(rows, 1, D),
+      h1: float(rows, 1, D),
+      logits: float(rows, V),
+    };
+    runtime.write(stepMemory.segments!, new Int32Array(rows).fill(segment));
+    runtime.write(
+      stepMemory.positions!,
+      Int32Array.from({ length: rows }, (_, row) => row),
+    );
+    cache = grown;
+    return grown;
+  }
+
+  /** The programs of a token step bound to the current cache for this many rows. */
+  function stepBindings(current: KeyValueCache, rows: number) {
+    const key = `${current.set} ${rows}`;
+    const known = steps.get(key);
+    if (known) return known;
+    const parts: DeviceTensor[] = [];
+    const part = (tensor: DeviceTensor): DeviceTensor => {
+      const alias = tensor.alias([rows, ...tensor.shape.slice(1)]);
+      parts.push(alias);
+      return alias;
+    };
+    const { tokens, segments, last, positions, bias, h0, h1, logits } = stepMemory as Record<string, DeviceTensor>;
+    let [h, next] = [part(h0!), part(h1!)];
+    const shared = { last: part(last!), bias: part(bias!) };
+    const bindings = [decodeEmbed.bind({ ...embedding, tokens: part(tokens!), segments: part(segments!) }, { h })];
+    for (const { layer, weights: layerWeights, decode } of layers) {
+      const layerCache = current.layers[layer];
+      const constants = packed ? {} : layerWeights;
+      if (layerCache) {
+        const [keys, values] = [part(layerCache.keys), part(layerCache.values)];
+        bindings.push(
+          decode.bind(
+            { ...constants, h, ...shared, "cache.keys": keys, "cache.values": values },
+            { next, "updated.keys": keys, "updated.values": values },
+          ),
+        );
+      } else bindings.push(decode.bind({ ...constants, h }, { next }));
+      [h, next] = [next, h];
+    }
+    const result = part(logits!);
+    const head = packed ? {} : output;
+    bindings.push(logitsOf.bind({ ...head, h, positions: part(positions!) }, { logits: result }));
+    const made = { bindings, logits: result, parts };
+    steps.set(key, made);
+    return made;
+  }
+
+  async function prefill(prompts: readonly (readonly number[])[]): Promise<Float32Array> {
+    const rows = prompts.length;
+    const columns = P + Math.max(...prompts.map((prompt) => prompt.length));
+    const current = ensureRows(rows);
+    lengths = Int32Array.from(prompts, (prompt) => P + prompt.length);
+    const segments = new Int32Array(rows * columns);
+    const tokens = new Int32Array(rows * (columns - P));
+    const seen = new Float32Array(rows * columns);
+    prompts.forEach((prompt, row) => {
+      tokens.set(prompt, row * (columns - P));
+      segments.fill(segment, row * columns + P, (row + 1) * columns);
+      seen.fill(1, row * columns, row * columns + lengths[row]!);
+    });
+    const attention = {
+      rows,
+      columns,
+      length: lengths,
+      context: new Uint8Array(rows * columns).fill(1),
+      span: new Int32Array(rows * columns),
+    };
+    const temporary: DeviceTensor[] = [];
+    const keep = (tensor: DeviceTensor): DeviceTensor => {
+      temporary.push(tensor);
+      return tensor;
+    };
+    const ints = (data: Int32Array, ...shape: number[]) => keep(runtime.upload(data, "int32", shape));
+    const floats = (data: Float32Array, ...shape: number[]) => keep(runtime.upload(data, "float32", shape));
+    const run = async (program: Program, inputs: Tensors): Promise<Tensors> => {
+      const outputs = await program.run(inputs);
+      for (const tensor of Object.values(outputs)) keep(tensor);
+      return outputs;
+    };
+    try {
+      const promptIds = Int32Array.from({ length: rows * P }, (_, i) => promptTask * P + (i % P));
+      const { h: first } = await run(prefillEmbed, {
+        ...embedding,
+        "params.prompt": parameter(names.prompt),
+        prompt: ints(promptIds, rows, P),
+        tokens: ints(tokens, rows, columns - P),
+        segment: ints(segments, rows, columns),
+      });
+      const { bias } = await run(prefillBias, {
+        table: tableTensor,
+        buckets: ints(positionBuckets(segments, rows, columns, config), rows, columns, columns),
+        blocked: floats(attentionBias(attention), rows, columns, columns),
+      });
+      const seenTensor = floats(seen, rows, columns, 1);
+      let h = first!;
+      for (const { layer, weights: layerWeights, prefill: program } of layers) {
+        const inputs = { ...layerWeights, h, bias: bias!, seen: seenTensor };
+        const given = Object.fromEntries(
+          program.inputs.map(({ name }) => [name, inputs[name as keyof typeof inputs]!]),
+        );
+        const outputs = await program.run(given);
+        const { next, "cache.keys": keys, "cache.values": values } = outputs;
+        if (keys && values) {
+          current.store(layer, { keys, values }, lengths);
+          keys.dispose();
+          values.dispose();
+        }
+        h = keep(next!);
+      }
+      const lastRows = Int32Array.from(lengths, (length, row) => row * columns + length - 1);
+      const head = packed ? {} : output;
+      const { logits } = await run(logitsOf, { ...head, h, positions: ints(lastRows, rows) });
+      return (await runtime.download(logits!)) as Float32Array;
+    } finally {
+      for (const tensor of temporary) tensor.dispose();
+    }
+  }
+
+  return {
+    vocabSize: V,
+    capacityTokens,
+    get rows() {
+      return lengths.length;
+    },
+    prefill,
+    async step(tokens) {
+      const current = ensureRows(tokens.length);
+      const rows = tokens.length;
+      if (rows !== lengths.length) throw new Error(`internal: ${rows} tokens for ${lengths.length} rows`);
+      // The new token's slot is the number of slots in use.
+      const { bindings, logits } = stepBindings(current, rows);
+      runtime.write(stepMemory.tokens!, tokens);
+      runtime.write(stepMemory.last!, lengths);
+      decodeBias.fill(stepMemory.bias!.view() as Float32Array, lengths);
+      for (const binding of bindings) {
+        if (blocking) binding.runSync();
+        else await binding.run();
+      }
+      for (let row = 0; row < rows; row++) lengths[row]!++;
+      return logits.view() as Float32Array;
+    },
+    reorder(sources) {
+      const current = ensureRows(sources.length);
+      const moved = Int32Array.from(sources, (source) => lengths[source]!);
+      current.reorder(sources, moved);
+      lengths = moved;
+    },
+    dispose() {
+      releaseRows();
+      for (const thing of owned.toReversed()) thing.dispose();
+      owned.length = 0;
+    },
+  };
+}
+
+function checkOptions(config: ModelConfig, { promptTask, segment }: { promptTask: number; segment: number }): void {
+  if (!(Number.isInteger(promptTask) && promptTask >= 0 && promptTask < config.promptTypes)) {
+    throw new ConfigError("CPM_INFER_TASK", "there is no such soft prompt", {
+      got: String(promptTask),
+      expected: `0 to ${config.promptTypes - 1}`,
+    });
+  }
+  if (!(Number.isInteger(segment) && segment >= 1 && segment < config.segmentTypes)) {
+    throw new ConfigError("CPM_INFER_SEGMENT", "text cannot be of this segment", {
+      got: String(segment),
+      expected: `1 to ${config.segmentTypes - 1}`,
+    });
+  }
+}

@@ -1,0 +1,103 @@
+/**
+ * Keys and values of all layers for a batch of rows, `[R, H, S, E′]` each, in two sets that take turns when rows change
+ * places.
+ *
+ * Every row starts at slot 0 and has its own length, so rows of unequal prompts share a batch without padding between
+ * prompt and text: in this model the position bias across segments knows no distance, so where a text's row is padded
+ * makes no difference to it.
+ */
+import type { ModelConfig } from "../model/config.ts";
+import { layerMask } from "../model/config.ts";
+import { cacheWidth, type LayerCache } from "../model/cpm-ant.ts";
+import type { DeviceTensor, Runtime } from "../runtime/runtime.ts";
+
+export interface KeyValueCache {
+  /** Rows that fit. */
+  readonly rowCapacity: number;
+  /** 0 or 1: which set of memory is current. Bindings to the caches hold for one set. */
+  readonly set: number;
+  /** The current caches by layer, undefined for layers without attention. */
+  readonly layers: readonly (LayerCache<DeviceTensor> | undefined)[];
+  /** Copies a prompt's keys and values `[B, H, T, E′]` of a layer to slots 0 … `lengths[row]` − 1 of each row. */
+  store(layer: number, cache: LayerCache<DeviceTensor>, lengths: Int32Array): void;
+  /** Row i becomes what row `sources[i]` was, of whose slots the first `lengths[i]` count. */
+  reorder(sources: Int32Array, lengths: Int32Array): void;
+  dispose(): void;
+}
+
+export function createKeyValueCache(
+  runtime: Runtime,
+  config: ModelConfig,
+  rowCapacity: number,
+  slots: number,
+): KeyValueCache {
+  const { heads: H } = config;
+  const E = cacheWidth(config);
+  const allocateSet = () =>
+    Array.from({ length: config.layers }, (_, layer): LayerCache<DeviceTensor> | undefined => {
+      if (layerMask(config, layer)[0]) return undefined;
+      const tensor = () => runtime.allocate("float32", [rowCapacity, H, slots, E]);
+      return { keys: tensor(), values: tensor() };
+    });
+  const sets = [allocateSet()];
+  let current = 0;
+
+  /** Copies the first slots of a row's every head. */
+  const copyRow = (
+    from: Float32Array,
+    fromSlots: number,
+    fromRow: number,
+    to: Float32Array,
+    toRow: number,
+    count: number,
+  ) => {
+    for (let head = 0; head < H; head++) {
+      const source = (fromRow * H + head) * fromSlots * E;
+      to.set(from.subarray(source, source + count * E), (toRow * H + head) * slots * E);
+    }
+  };
+
+  return {
+    rowCapacity,
+    get set() {
+      return current;
+    },
+    get layers() {
+      return sets[current]!;
+    },
+    store(layer, cache, lengths) {
+      const own = sets[current]![layer]!;
+      for (const part of ["keys", "values"] as const) {
+        const from = cache[part].view() as Float32Array;
+        const to = own[part].view() as Float32Array;
+        lengths.forEach((length, row) => {
+          copyRow(from, cache[part].shape[2]!, row, to, row, length);
+        });
+      }
+    },
+    reorder(sources, lengths) {
+      if (sources.every((source, row) => source === row)) return;
+      sets[1] ??= allocateSet();
+      const [from, to] = [sets[current]!, sets[1 - current]!];
+      from.forEach((cache, layer) => {
+        if (cache === undefined) return;
+        for (const part of ["keys", "values"] as const) {
+          const source = cache[part].view() as Float32Array;
+          const target = to[layer]![part].view() as Float32Array;
+          sources.forEach((row, at) => {
+            copyRow(source, slots, row, target, at, lengths[at]!);
+          });
+        }
+      });
+      current = 1 - current;
+    },
+    dispose() {
+      for (const set of sets) {
+        for (const cache of set) {
+          cache?.keys.dispose();
+          cache?.values.dispose();
+        }
+      }
+    },
+  };
+}
