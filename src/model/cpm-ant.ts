@@ -16,6 +16,7 @@
  */
 import {
   add,
+  cachedAttention,
   concat,
   crossEntropy,
   type Dim,
@@ -23,8 +24,10 @@ import {
   gelu,
   matmul,
   mul,
+  pad,
   reshape,
   rmsNorm,
+  slice,
   softmaxMix,
   spec,
   type Tensor,
@@ -224,4 +227,79 @@ export function tokenLosses(
   targets: Tensor,
 ): Tensor {
   return crossEntropy(head(config, params, gather(h_ND, positions, { distinct: true })).logits, targets);
+}
+
+/** A layer's keys and values `[B, H, S, E′]` (E′ of `cacheWidth`), filled up to each row's `last`. */
+export type LayerCache<T = Tensor> = {
+  readonly keys: T;
+  readonly values: T;
+};
+
+/** E′: a head's width in the cache, E rounded up to a multiple of 8 as the cached attention needs it; the rest is zero. */
+export function cacheWidth(config: ModelConfig): number {
+  return Math.ceil(config.dimHead / 8) * 8;
+}
+
+/** `[B, 1, H·E]` as `[B, 1, H·E′]`, each head followed by zeros. */
+function widenHeads(config: ModelConfig, x: Tensor): Tensor {
+  const { heads, dimHead } = config;
+  const width = cacheWidth(config);
+  if (width === dimHead) return x;
+  const [B, T] = x.shape as [Dim, Dim];
+  return reshape(pad(reshape(x, [B, T, heads, dimHead]), -1, 0, width - dimHead), [B, T, heads * width]);
+}
+
+/** `[B, 1, H·E′]` as `[B, 1, H·E]`. */
+function narrowHeads(config: ModelConfig, x: Tensor): Tensor {
+  const { heads, dimHead } = config;
+  const [B, T] = x.shape as [Dim, Dim];
+  const split = reshape(x, [B, T, heads, cacheWidth(config)]);
+  return reshape(slice(split, -1, 0, dimHead), [B, T, heads * dimHead]);
+}
+
+/**
+ * A block over a whole prompt, whose keys and values it gives as well, `[B, H, T, E]` each; a block without attention has
+ * none. Otherwise as `block`.
+ */
+export function prefillBlock(
+  config: ModelConfig,
+  params: BlockParams,
+  h: Tensor,
+  bias: Tensor,
+  seen: Tensor,
+): { readonly next: Tensor; readonly cache?: LayerCache } {
+  if (!params.attention) return { next: block(config, params, h, bias, seen) };
+  const { q, k, v } = projectQkv(params.attention, rmsNorm(h, params.attention.norm, config.eps));
+  const heads = { q: splitHeads(config, q), k: splitHeads(config, k), v: splitHeads(config, v) };
+  const attended = add(h, attend(config, params.attention, heads, bias, seen));
+  const next = params.ffn ? add(attended, feedForward(config, params.ffn, attended)) : attended;
+  const padding = cacheWidth(config) - config.dimHead;
+  return { next, cache: { keys: pad(heads.k, -1, 0, padding), values: pad(heads.v, -1, 0, padding) } };
+}
+
+/**
+ * A block for one new token a row: h `[B, 1, D]`, the layer's cache, last `[B]` (the new token's slot), bias
+ * `[B, H, 1, S]`. Each token sees what came before it and itself: the cache is never computed again, so generated text is
+ * causal although its tokens count as context.
+ */
+export function decodeBlock(
+  config: ModelConfig,
+  params: BlockParams,
+  h: Tensor,
+  cache: LayerCache | undefined,
+  last: Tensor,
+  bias: Tensor,
+): { readonly next: Tensor; readonly cache?: LayerCache } {
+  let attended = h;
+  let updated: LayerCache | undefined;
+  if (params.attention && cache) {
+    const { q, k, v } = projectQkv(params.attention, rmsNorm(h, params.attention.norm, config.eps));
+    const widened = { q: widenHeads(config, q), k: widenHeads(config, k), v: widenHeads(config, v) };
+    const attributes = { heads: config.heads, scale: 1 / Math.sqrt(config.dimHead) };
+    const { mixed, keys, values } = cachedAttention({ ...widened, ...cache, last, bias }, attributes);
+    attended = add(h, linear(narrowHeads(config, mixed), params.attention.out));
+    updated = { keys, values };
+  }
+  const next = params.ffn ? add(attended, feedForward(config, params.ffn, attended)) : attended;
+  return { next, ...(updated && { cache: updated }) };
 }

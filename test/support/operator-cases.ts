@@ -10,6 +10,7 @@ import {
   argMax,
   boundary,
   broadcastTo,
+  cachedAttention,
   cast,
   concat,
   constant,
@@ -355,5 +356,26 @@ export const operatorCases: readonly OperatorCase[] = [
   },
   { operator: "rmsNorm", name: "rows", inputs: [f(3, 8), f(8)], fn: (x, w) => rmsNorm(x, w, 1e-6) },
   { operator: "rmsNorm", name: "3 axes, large eps", inputs: [f(2, 3, 5), f(5)], fn: (x, w) => rmsNorm(x, w, 0.1) },
+  ...["mixed", "keys", "values"].map(
+    (result): OperatorCase => ({
+      operator: "cachedAttention",
+      name: result,
+      inputs: [
+        ...[0, 1, 2].map(() => f(2, 1, 24)),
+        f(2, 3, 5, 8),
+        f(2, 3, 5, 8),
+        { shape: [2], dtype: "int32", values: result === "mixed" ? [2, 4] : [4, 4] },
+        f(2, 3, 1, 5),
+      ],
+      fn: (q, k, v, keys, values, last, bias) => {
+        const all = cachedAttention(
+          { q: q!, k: k!, v: v!, keys: keys!, values: values!, last: last!, bias: bias! },
+          { heads: 3, scale: 0.5 },
+        );
+        return all[result as keyof typeof all];
+      },
+      gradient: false,
+    }),
+  ),
   ...symbolic,
 ];

@@ -1,4 +1,5 @@
 /** All operators: what a traced function may call. */
+export { cachedAttention } from "./cached-attention.ts";
 export { constant, iota, type Operand, scalar, size } from "./constant.ts";
 export * from "./elementwise.ts";
 export { addAt, gather, gatherElements, scatterAddElements, scatterAddRows } from "./indexing.ts";
