@@ -261,7 +261,13 @@ describe("generate", () => {
       const session = createFakeSession({ vocabSize, capacityTokens: 8 });
       const options = { mode, maxTokens: 50, forbiddenIds: [eosId] };
       const { texts } = await generate(session, tokenizer, [[3, 4, 5], [3]], options);
-      for (const text of texts) assert.deepEqual([text.ids.length, text.finish], [5, "capacity"]);
+      assert.deepEqual(
+        texts.map((text) => [text.ids.length, text.finish]),
+        [
+          [5, "capacity"],
+          [7, "capacity"],
+        ],
+      );
       const full = generate(session, tokenizer, [new Array(8).fill(3)], options);
       await assert.rejects(full, { code: "CPM_INFER_CAPACITY" });
     }

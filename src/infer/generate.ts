@@ -70,18 +70,19 @@ export async function* streamGenerate(
 ): AsyncGenerator<TokenEvent, GenerationResult, void> {
   const settings = parseGenerateOptions(options);
   checkIds(settings, tokenizer, session.vocabSize);
-  const longestTokens = checkPrompts(prompts, session, run.seeds);
-  const ends = endRules(settings, tokenizer, session.capacityTokens - longestTokens);
+  checkPrompts(prompts, session, run.seeds);
+  const endIds = new Set([tokenizer.eosId, ...settings.stopIds]);
   const editor = createLogitEditor(session.vocabSize, {
     repetitionPenalty: settings.repetitionPenalty,
     repetitionWindow: settings.repetitionWindow,
     bias: Object.entries(settings.logitBias).map(([id, added]) => [Number(id), added] as const),
     forbidden: settings.forbiddenIds,
-    forbiddenFirst: settings.allowEmpty ? [] : firstForbidden(tokenizer, ends),
-    ends: [...ends.ends],
+    forbiddenFirst: settings.allowEmpty ? [] : firstForbidden(tokenizer, endIds),
+    ends: [...endIds],
     minTokens: settings.minTokens,
   });
   const meter = createMeter(session, run.clock);
+  const ends = prompts.map((prompt) => endRules(settings, endIds, session.capacityTokens - prompt.length));
   const decoding: Decoding = { tokenizer, prompts, settings, run, ends, editor, meter, vocabSize: session.vocabSize };
   const rows = yield* settings.mode === "beam" ? decodeBeams(decoding) : decodeRows(decoding);
   const texts = rows.map((row) => row.result());
@@ -117,7 +118,8 @@ interface Decoding {
   readonly prompts: Prompts;
   readonly settings: GenerateOptions;
   readonly run: GenerationRun;
-  readonly ends: EndRules;
+  /** Of each prompt: a shorter one has more room. */
+  readonly ends: readonly EndRules[];
   readonly editor: LogitEditor;
   readonly meter: Meter;
   readonly vocabSize: number;
@@ -134,7 +136,7 @@ async function* decodeRows(decoding: Decoding): AsyncGenerator<TokenEvent, Gener
   for (const prompt of prompts.keys()) {
     const random = createRandom(run.seeds?.[prompt] ?? settings.seed, "generate");
     for (let sample = 0; sample < settings.samples; sample++) {
-      const row = createGeneratedRow(prompt, sample, decoding.tokenizer, ends);
+      const row = createGeneratedRow(prompt, sample, decoding.tokenizer, ends[prompt]!);
       rows.push(row);
       live.push({ row, source: prompt, uniform: random.fork(sample).uniform });
     }
@@ -166,10 +168,12 @@ async function* decodeRows(decoding: Decoding): AsyncGenerator<TokenEvent, Gener
 async function* decodeBeams(decoding: Decoding): AsyncGenerator<TokenEvent, GeneratedRow[], void> {
   const { prompts, settings, run, ends, editor, meter, vocabSize } = decoding;
   const weights = new Float64Array(vocabSize);
-  const beamSettings = { ...settings, size: settings.beamSize, maxTokens: ends.maxTokens, ends: ends.ends };
-  const searches = prompts.map(() => createBeamSearch(beamSettings, editor, weights));
+  const { beamSize: size, lengthPenalty } = settings;
   const rows: GeneratedRow[] = [];
-  let live = searches.map((search, prompt) => ({ search, prompt }));
+  let live = ends.map((own, prompt) => ({
+    search: createBeamSearch({ size, lengthPenalty, maxTokens: own.maxTokens, ends: own.ends }, editor, weights),
+    prompt,
+  }));
 
   let logits = run.signal?.aborted ? undefined : await meter.prefill(prompts);
   for (let step = 0; logits !== undefined && !run.signal?.aborted; step++) {
@@ -200,7 +204,7 @@ async function* decodeBeams(decoding: Decoding): AsyncGenerator<TokenEvent, Gene
 /** The best hypotheses of a prompt as texts and events, added to `rows`; those that were cut off end as cancelled. */
 function* replay({ tokenizer, settings, ends }: Decoding, prompt: number, search: BeamSearch, rows: GeneratedRow[]) {
   for (const [sample, hypothesis] of search.hypotheses().slice(0, settings.samples).entries()) {
-    const row = createGeneratedRow(prompt, sample, tokenizer, ends, hypothesis.score);
+    const row = createGeneratedRow(prompt, sample, tokenizer, ends[prompt]!, hypothesis.score);
     rows.push(row);
     for (const [index, id] of hypothesis.ids.entries()) {
       yield row.accept({ id, logprob: hypothesis.logprobs[index]!, top: [] });
@@ -258,16 +262,16 @@ function createMeter(session: DecodingSession, clock: () => number = () => 0): M
   };
 }
 
-function endRules(settings: GenerateOptions, tokenizer: GenerationTokenizer, roomTokens: number): EndRules {
+function endRules(settings: GenerateOptions, ends: ReadonlySet<number>, roomTokens: number): EndRules {
   return {
-    ends: new Set([tokenizer.eosId, ...settings.stopIds]),
+    ends,
     stops: settings.stop,
     maxTokens: Math.min(settings.maxTokens, roomTokens),
     maxTokensReason: roomTokens < settings.maxTokens ? "capacity" : "length",
   };
 }
 
-function firstForbidden({ newlineId }: GenerationTokenizer, { ends }: EndRules): number[] {
+function firstForbidden({ newlineId }: GenerationTokenizer, ends: ReadonlySet<number>): number[] {
   return newlineId === undefined ? [...ends] : [...ends, newlineId];
 }
 
@@ -287,10 +291,7 @@ function checkIds(settings: GenerateOptions, { eosId, newlineId }: GenerationTok
   }
 }
 
-/**
- * The longest prompt, which decides how far the batch can go: rows are padded to it. Throws where a prompt cannot be used.
- */
-function checkPrompts(prompts: Prompts, session: DecodingSession, seeds: readonly Seed[] | undefined): number {
+function checkPrompts(prompts: Prompts, session: DecodingSession, seeds: readonly Seed[] | undefined): void {
   const { vocabSize, capacityTokens } = session;
   if (prompts.length === 0) throw new DataError("CPM_INFER_PROMPT", "there are no prompts");
   if (seeds !== undefined && seeds.length !== prompts.length) {
@@ -299,7 +300,6 @@ function checkPrompts(prompts: Prompts, session: DecodingSession, seeds: readonl
       expected: `${prompts.length}, one for each prompt`,
     });
   }
-  let longestTokens = 0;
   for (const [index, prompt] of prompts.entries()) {
     const where = `prompt ${index}`;
     if (prompt.length === 0) {
@@ -326,7 +326,5 @@ function checkPrompts(prompts: Prompts, session: DecodingSession, seeds: readonl
         hint: "shorten the prompt or open the session with a larger capacity",
       });
     }
-    longestTokens = Math.max(longestTokens, prompt.length);
   }
-  return longestTokens;
 }

@@ -13,7 +13,7 @@
 export interface DecodingSession {
   /** V: length of a row of logits; token ids are below it. */
   readonly vocabSize: number;
-  /** Longest row (prompt and generated tokens together) that fits. */
+  /** Longest row (its prompt and its generated tokens together) that fits, whatever the other rows of the batch. */
   readonly capacityTokens: number;
   /** B: rows in the batch now. */
   readonly rows: number;

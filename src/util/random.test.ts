@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import { createRandom, fillNormal, fillUniform, philoxAt, uniformAt } from "./random.ts";
+import { createRandom, fillNormal, fillUniform, philoxAt } from "./random.ts";
 
 const hexWords = (words: readonly number[]) => words.map((word) => word.toString(16).padStart(8, "0")).join(" ");
 
@@ -207,14 +207,5 @@ describe("fills", () => {
     for (const value of uniforms) bins[Math.floor((value + 2) * 25)]!++;
     const statistic = bins.reduce((total, seen) => total + (seen - 1000) ** 2 / 1000, 0);
     assert.ok(Math.abs(chiSquareDeviation(statistic, 99)) < 4);
-  });
-
-  test("uniformAt is word 4·index of the stream", () => {
-    const random = createRandom(8, 3);
-    for (let index = 0; index < 5; index++) {
-      assert.equal(uniformAt(8, 3, index), random.uniform());
-      random.uint32();
-      random.uint32();
-    }
   });
 });

@@ -248,17 +248,6 @@ export function fillUniform(out: Float32Array, seed: Seed, stream: Stream, low =
   }
 }
 
-/**
- * One number in [0, 1) with 53 bits for a (seed, stream, index) triple, without building a sequence: what sampling
- * draws for row `stream`, step `index`. Equals words 4·index and 4·index + 1 of that stream.
- */
-export function uniformAt(seed: Seed, stream: Stream, index: number): number {
-  const [key0, key1] = seedWords(seed);
-  const [stream0, stream1] = streamWords(stream);
-  const [low, high] = philoxAt([key0, key1], [index >>> 0, Math.floor(index / TWO_TO_32), stream0, stream1]);
-  return ((high >>> 5) * 67108864 + (low >>> 6)) * TWO_TO_MINUS_53;
-}
-
 function seedWords(seed: Seed): Words {
   const valid = typeof seed === "bigint" ? seed >= 0n && seed < 2n ** 64n : Number.isSafeInteger(seed) && seed >= 0;
   if (!valid) {
