@@ -3,8 +3,8 @@
  * row leaves it at once; several samples of a prompt share its prefill. Events stream as an async iterator.
  *
  * As in the original, the first token may be neither an end token nor a newline, generated tokens alone are penalised,
- * and `<s>` before the prompt is the caller's. Draws come from (seed, sample) with one number a step, so a prompt gives
- * the same text in a batch as alone.
+ * and `<s>` before the prompt is the caller's. Draws come from (seed, prompt, sample) with one number a step, so a prompt
+ * gives the same text in a batch as alone.
  */
 import { ConfigError, DataError } from "../util/error.ts";
 import { createRandom, type Seed } from "../util/random.ts";
@@ -133,8 +133,9 @@ async function* decodeRows(decoding: Decoding): AsyncGenerator<TokenEvent, Gener
   const rows: GeneratedRow[] = [];
   // `source` is where in the last logits the row's are: at first, samples of a prompt share its row.
   let live: { row: GeneratedRow; source: number; uniform: () => number }[] = [];
-  for (const prompt of prompts.keys()) {
-    const random = createRandom(run.seeds?.[prompt] ?? settings.seed, "generate");
+  for (const [prompt, promptIds] of prompts.entries()) {
+    // By the prompt's tokens, not its place: the same in any batch, and other prompts of the seed draw other numbers.
+    const random = createRandom(run.seeds?.[prompt] ?? settings.seed, "generate").fork(promptIds.join(" "));
     for (let sample = 0; sample < settings.samples; sample++) {
       const row = createGeneratedRow(prompt, sample, decoding.tokenizer, ends[prompt]!);
       rows.push(row);
