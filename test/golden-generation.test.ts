@@ -61,10 +61,10 @@ suite("generation over a model", { skip: skipWithoutShared("golden") }, () => {
           [8, 11],
           [6, 40, 41],
         ];
-        const stopIds = Array.from({ length: 60 }, (_, i) => 5 * i + 1);
+        const stopIds = Array.from({ length: 60 }, (_, i) => 5 * i + 4);
         const settings: GenerateOptionsInput[] = [
           { samples: 3, maxTokens: 12, seed: 5, stopIds },
-          { mode: "beam", samples: 3, maxTokens: 12, lengthPenalty: 0, stopIds },
+          { mode: "beam", samples: 3, maxTokens: 12, lengthPenalty: 0.5, stopIds },
         ];
         for (const options of settings) {
           const together = await generate(session, tokenizer, prompts, options);
