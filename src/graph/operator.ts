@@ -78,8 +78,11 @@ export interface Operator<A extends Attributes = any> {
   readonly gradient?: (context: GradientContext<A>) => readonly (Tensor | undefined)[];
   onnx(context: EmitContext<A>): void;
   evaluate(inputs: readonly NdArray[], context: EvaluateContext<A>): readonly NdArray[];
-  /** Costs nothing worth storing a result for: views, constants, broadcasts. */
-  readonly free?: boolean;
+  /**
+   * What making a result again costs beside reading it back from memory: "free" is never worth storing (views, constants,
+   * broadcasts), "cheap" is not where its inputs are at hand (element by element, one row at a time). Absent: it is.
+   */
+  readonly cost?: "free" | "cheap";
 }
 
 const table = new Map<string, Operator>();

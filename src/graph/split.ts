@@ -5,7 +5,8 @@
  * the backward program takes those, the arguments and the results' gradients (*cotangents*), and gives the arguments'
  * gradients. What is stored and what is computed again is a policy:
  *
- * - `none`: nothing is recomputed that costs anything: every value that the backward program reads is stored;
+ * - `none`: every value that the backward program reads is stored, but those that cheap operators make from stored ones:
+ *   measured, reading such a value back from memory takes as long as making it again;
  * - `block`: only values marked with `boundary()` are stored, everything between them is recomputed;
  * - `all`: nothing is stored, the backward program starts from the arguments.
  */
@@ -113,10 +114,25 @@ function storedValues(
     if (isStored) stored.add(tensor);
     else walk(tensor);
   }
-  return [...stored].sort((a, b) => a.node.id - b.node.id || a.index - b.index);
+  const inOrder = [...stored].sort((a, b) => a.node.id - b.node.id || a.index - b.index);
+  if (recompute !== "none") return inOrder;
+  const kept = new Set<Tensor>();
+  return inOrder.filter((tensor) => {
+    const derivable =
+      tensor.node.operator.cost === "cheap" && tensor.node.inputs.every((x) => isAtHand(x, kept, stored));
+    if (!derivable) kept.add(tensor);
+    return !derivable;
+  });
+}
+
+/** Whether the backward program has a value, or makes it from values that it has by operators that cost little. */
+function isAtHand(tensor: Tensor, kept: ReadonlySet<Tensor>, stored: ReadonlySet<Tensor>): boolean {
+  if (kept.has(tensor) || tensor.node.operator.name === "input") return true;
+  const again = isFree(tensor) || (tensor.node.operator.cost === "cheap" && stored.has(tensor));
+  return again && tensor.node.inputs.every((x) => isAtHand(x, kept, stored));
 }
 
 /** Costs nothing to make again: views of arguments or of other stored values, literals, broadcasts. */
 function isFree(tensor: Tensor): boolean {
-  return tensor.node.operator.free === true;
+  return tensor.node.operator.cost === "free";
 }

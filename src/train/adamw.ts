@@ -26,7 +26,7 @@ import {
   trace,
 } from "../graph/index.ts";
 import type { Binding, DeviceTensor, Program, Runtime } from "../runtime/runtime.ts";
-import type { Arena } from "./arena.ts";
+import { type Arena, largestRunElements } from "./arena.ts";
 
 export interface AdamWOptions {
   readonly beta1: number;
@@ -53,16 +53,17 @@ export interface AdamW {
   dispose(): void;
 }
 
-/** Elements of a piece: its four arrays and two intermediates fit a core's second-level cache. */
-const pieceElements = 32 * 1024;
 /** Pieces that one run works through, one after the other: the cost of a run is spread over them. */
 const piecesPerRun = 8;
 
 const coefficientNames = ["beta1", "newM", "beta2", "newV", "eps", "rate", "keep"] as const;
 
-/** The update of several pieces [N]. Coefficients are [1] tensors, written before each step. */
-function updateGraph(): Graph {
-  const vector = spec("float32", [dim("N")]);
+/**
+ * The update of several pieces [N]. Coefficients are [1] tensors, written before each step. N is a number, not a name:
+ * the runtime then plans the memory of intermediate values once, instead of asking for it at each operator.
+ */
+function updateGraph(N: number): Graph {
+  const vector = spec("float32", [N]);
   const one = spec("float32", [1]);
   const update = ({ p, g, m, v }: Piece, c: Coefficients) => {
     const first = add(mul(m, c.beta1), mul(g, c.newM));
@@ -97,37 +98,37 @@ export async function createAdamW(
 ): Promise<AdamW> {
   const { beta1, beta2, eps, weightDecay, clipNorm } = options;
   const { elements } = parameters.layout;
+  const runElements = Math.min(elements, largestRunElements);
+  const pieceElements = runElements / piecesPerRun;
   const owned: { dispose(): void }[] = [];
   const own = <T extends { dispose(): void }>(thing: T): T => {
     owned.push(thing);
     return thing;
   };
   // Every node runs in its caller's thread; the runs go side by side.
-  const updateProgram: Program = own(await runtime.compile(updateGraph(), { threads: "caller" }));
+  const updateProgram: Program = own(await runtime.compile(updateGraph(pieceElements), { threads: "caller" }));
   const normProgram: Program = own(await runtime.compile(normGraph(), { threads: "caller" }));
   const coefficients = Object.fromEntries(
     coefficientNames.map((name) => [`coefficients.${name}`, own(runtime.allocate("float32", [1]))]),
   );
   const updates: Binding[] = [];
   const norms: Binding[] = [];
-  const perRun = pieceElements * piecesPerRun;
-  const runs = Math.ceil(elements / perRun);
+  const runs = elements / runElements;
   const squares = own(runtime.allocate("float32", [runs]));
   const arenas = { p: parameters, g: gradients, m: moments.first, v: moments.second };
   for (let run = 0; run < runs; run++) {
-    const start = run * perRun;
-    const length = Math.min(perRun, elements - start) / piecesPerRun;
+    const start = run * runElements;
     const inputs: Record<string, DeviceTensor> = { ...coefficients };
     const outputs: Record<string, DeviceTensor> = {};
     for (let piece = 0; piece < piecesPerRun; piece++) {
       for (const [key, arena] of Object.entries(arenas)) {
-        const part = own(arena.flat.alias([length], (start + piece * length) * 4));
+        const part = own(arena.flat.alias([pieceElements], (start + piece * pieceElements) * 4));
         inputs[`pieces.${piece}.${key}`] = part;
         if (key !== "g") outputs[`next.${piece}.${key}`] = part;
       }
     }
     updates.push(own(updateProgram.bind(inputs, outputs)));
-    const g = own(gradients.flat.alias([length * piecesPerRun], start * 4));
+    const g = own(gradients.flat.alias([runElements], start * 4));
     norms.push(own(normProgram.bind({ g }, { square: own(squares.alias([1], run * 4)) })));
   }
 

@@ -10,14 +10,18 @@ import type { DeviceTensor, Runtime } from "../runtime/runtime.ts";
 
 /** Parameters start on 64-byte lines. */
 const alignmentElements = 16;
-/** The whole divides into equal pieces of whole lines. */
-const sizeMultiple = 8 * alignmentElements;
+/**
+ * What works on the arena as a whole goes through it in runs of this many elements; eight pieces of such a run fit the
+ * second-level cache one by one. A smaller arena is one run.
+ */
+export const largestRunElements = 8 * 64 * 1024;
+const smallRunMultiple = 8 * alignmentElements;
 
 export interface ArenaLayout {
   readonly parameters: readonly Parameter[];
   /** First element of each parameter by name. */
   readonly offsets: ReadonlyMap<string, number>;
-  /** Elements of the whole, padding included; padding stays zero. A multiple of `sizeMultiple`. */
+  /** Elements of the whole, padding included; padding stays zero. A whole number of runs. */
   readonly elements: number;
 }
 
@@ -37,7 +41,8 @@ export function arenaLayout(parameters: readonly Parameter[]): ArenaLayout {
     offsets.set(parameter.name, elements);
     elements += Math.ceil(parameterElements(parameter) / alignmentElements) * alignmentElements;
   }
-  return { parameters, offsets, elements: Math.ceil(elements / sizeMultiple) * sizeMultiple };
+  const multiple = elements < largestRunElements ? smallRunMultiple : largestRunElements;
+  return { parameters, offsets, elements: Math.ceil(elements / multiple) * multiple };
 }
 
 /** Zeroed memory for a layout. */

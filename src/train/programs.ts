@@ -61,7 +61,8 @@ export function embedProgram(config: ModelConfig, geometry: Geometry): SplitProg
     },
     { wanted: ["params"], recompute: "none" },
   );
-  return { ...split, backward: accumulateOutputs(split.backward, (name) => name === "grad.params.token") };
+  const summed = accumulateOutputs(split.backward, (name) => name === "grad.params.token");
+  return { ...split, backward: optimize(summed) };
 }
 
 /** Buckets and mask → what every layer adds to its scores. */

@@ -7,6 +7,7 @@ import {
   abs,
   add,
   addAt,
+  addRows,
   argMax,
   boundary,
   broadcastTo,
@@ -315,6 +316,12 @@ export const operatorCases: readonly OperatorCase[] = [
     name: "matrix of indices",
     inputs: [index(3, 2, 3), f(2, 3, 2)],
     fn: (i, u) => scatterAddRows(4, i, u),
+  },
+  {
+    operator: "addRows",
+    name: "repeated rows",
+    inputs: [f(4, 2), index(3, 7), f(7, 2)],
+    fn: (t, i, u) => addRows(t, i, u),
   },
   { operator: "gatherElements", name: "repeated", inputs: [f(3, 5), index(5, 3, 2)], fn: gatherElements },
   {

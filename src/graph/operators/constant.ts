@@ -12,7 +12,7 @@ interface ConstantAttributes {
 
 export const constantOperator = defineOperator<ConstantAttributes>({
   name: "constant",
-  free: true,
+  cost: "free",
   infer: (_, { dtype, shape }) => [{ dtype, shape }],
   onnx: ({ attributes: { dtype, shape, data }, literal, outputs }) => void literal(dtype, shape, data, outputs[0]!),
   evaluate: (_, { attributes, allocate }) => {
@@ -46,7 +46,7 @@ export function operands(a: Operand, b: Operand): [Tensor, Tensor] {
 
 const sizeOperator = defineOperator<{ readonly size: Dim; readonly dtype: DType }>({
   name: "size",
-  free: true,
+  cost: "free",
   infer: (_, { dtype }) => [{ dtype, shape: [] }],
   onnx: ({ attributes, sizes, emit, scalar, ints, outputs }) => {
     if (typeof attributes.size === "number") {
@@ -70,7 +70,7 @@ export function size(value: Dim, dtype: "float32" | "int32" = "float32"): Tensor
 
 const iotaOperator = defineOperator<{ readonly length: Dim }>({
   name: "iota",
-  free: true,
+  cost: "free",
   infer: (_, { length }) => [{ dtype: "int32", shape: [length] }],
   onnx: ({ attributes, sizes, emit, scalar, ints, outputs, temporary }) => {
     const end = emit("Squeeze", [sizes([attributes.length]), ints([0])], {}, { outputs: [temporary()] });

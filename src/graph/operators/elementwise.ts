@@ -44,6 +44,7 @@ function defineBinary(name: string, rule: BinaryRule): Operator<None> {
   const { gradient } = rule;
   return defineOperator<None>({
     name,
+    cost: "cheap",
     infer: (inputs) => {
       const dtype = sameDType(inputs);
       requireDType(inputs[0]!, rule.allowed ?? numeric, "the operands");
@@ -161,6 +162,7 @@ function unary(name: string, rule: UnaryRule) {
   const { gradient } = rule;
   const operator = defineOperator<None>({
     name,
+    cost: "cheap",
     infer: ([x]) => {
       requireDType(x!, rule.allowed ?? floats, "the operand");
       return [{ dtype: x!.dtype, shape: x!.shape }];
@@ -236,6 +238,7 @@ export const gelu = unary("gelu", {
 
 const whereOperator = defineOperator<None>({
   name: "where",
+  cost: "cheap",
   infer: ([condition, a, b]) => {
     requireDType(condition!, ["bool"], "the condition");
     const dtype = sameDType([a!, b!]);
@@ -265,6 +268,7 @@ export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
 
 const castOperator = defineOperator<{ readonly to: DType }>({
   name: "cast",
+  cost: "cheap",
   infer: ([x], { to }) => {
     if (x!.dtype.includes("int4") || to.includes("int4")) mismatch("4-bit integers are not cast");
     return [{ dtype: to, shape: x!.shape }];

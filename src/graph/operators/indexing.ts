@@ -1,8 +1,16 @@
 /** Operators that pick and place elements by index: embeddings, targets and their gradients. */
 import { elementCount } from "../../runtime/dtype.ts";
 import { type Dim, formatShape, type Shape, sameShape, sizeOf } from "../dim.ts";
-import { broadcastShapes, defineOperator, mismatch, type NdArray, requireDType, sameDType } from "../operator.ts";
-import { apply1, type Tensor } from "../tensor.ts";
+import {
+  broadcastShapes,
+  defineOperator,
+  type EmitContext,
+  mismatch,
+  type NdArray,
+  requireDType,
+  sameDType,
+} from "../operator.ts";
+import { apply1, type Tensor, type TensorSpec } from "../tensor.ts";
 
 type None = Record<string, never>;
 
@@ -47,6 +55,33 @@ export function gather(table: Tensor, indices: Tensor, { distinct = false }: Par
   return apply1(gatherOperator, [table, indices], { distinct });
 }
 
+/**
+ * Adds rows to a table.
+ *
+ * ScatterND adds whole rows, but from several threads at once, so that sums of one row get lost: only where no row has
+ * two, or there is one thread. ScatterElements is serial in itself, and some four times slower.
+ */
+function emitRowSums(
+  { outputs, outputTypes, oneThread, attributes, emit, sizes, ints, temporary }: EmitContext<Distinct>,
+  table: string,
+  [indices, updates]: readonly string[],
+  [indexType]: readonly TensorSpec[],
+): void {
+  const step = (type: string, from: string[], settings = {}) => emit(type, from, settings, { outputs: [temporary()] });
+  if (oneThread || attributes.distinct) {
+    const wide = step("Cast", [indices!], { to: 7 });
+    const last = step("Unsqueeze", [wide, ints([indexType!.shape.length])]);
+    emit("ScatterND", [table, last, updates!], { reduction: "add" }, { outputs });
+    return;
+  }
+  const row = outputTypes[0]!.shape.slice(1);
+  const count = sizeOf(indexType!.shape);
+  const flat = step("Reshape", [updates!, sizes([count, ...row])], { allowzero: 1 });
+  const column = step("Reshape", [indices!, sizes([count, ...row.map(() => 1)])], { allowzero: 1 });
+  const everywhere = row.length > 0 ? step("Expand", [column, sizes([count, ...row])]) : column;
+  emit("ScatterElements", [table, everywhere, flat], { axis: 0, reduction: "add" }, { outputs });
+}
+
 const scatterAddRowsOperator = defineOperator<Distinct & { readonly rows: Dim }>({
   name: "scatterAddRows",
   infer: ([indices, updates], { rows }) => {
@@ -61,24 +96,11 @@ const scatterAddRowsOperator = defineOperator<Distinct & { readonly rows: Dim }>
     return [{ dtype: updates!.dtype, shape: [rows, ...updates!.shape.slice(rank)] }];
   },
   gradient: ({ inputs: [indices], cotangents: [dy], attributes }) => [undefined, gather(dy!, indices!, attributes)],
-  // ScatterND adds whole rows, but from several threads at once, so that sums of one row get lost: only where no row has
-  // two, or there is one thread. ScatterElements is serial in itself, and some four times slower.
-  onnx: ({ inputs, outputs, outputTypes, inputTypes, oneThread, attributes, emit, sizes, ints, scalar, temporary }) => {
-    const step = (type: string, from: string[], attributes = {}) =>
-      emit(type, from, attributes, { outputs: [temporary()] });
-    const [rows, ...row] = outputTypes[0]!.shape as [Dim, ...Dim[]];
-    const zeros = step("Expand", [scalar(outputTypes[0]!.dtype, 0), sizes([rows, ...row])]);
-    if (oneThread || attributes.distinct) {
-      const wide = step("Cast", [inputs[0]!], { to: 7 });
-      const last = step("Unsqueeze", [wide, ints([inputTypes[0]!.shape.length])]);
-      emit("ScatterND", [zeros, last, inputs[1]!], { reduction: "add" }, { outputs });
-      return;
-    }
-    const count = sizeOf(inputTypes[0]!.shape);
-    const flat = step("Reshape", [inputs[1]!, sizes([count, ...row])], { allowzero: 1 });
-    const column = step("Reshape", [inputs[0]!, sizes([count, ...row.map(() => 1)])], { allowzero: 1 });
-    const everywhere = row.length > 0 ? step("Expand", [column, sizes([count, ...row])]) : column;
-    emit("ScatterElements", [zeros, everywhere, flat], { axis: 0, reduction: "add" }, { outputs });
+  onnx: (context) => {
+    const { outputTypes, emit, scalar, sizes, temporary, inputs, inputTypes } = context;
+    const zero = scalar(outputTypes[0]!.dtype, 0);
+    const zeros = emit("Expand", [zero, sizes(outputTypes[0]!.shape)], {}, { outputs: [temporary()] });
+    emitRowSums(context, zeros, inputs, inputTypes);
   },
   evaluate: ([indices, updates], { shapes, allocate }) => {
     const out = allocate(updates!.dtype, shapes[0]!);
@@ -102,6 +124,44 @@ export function scatterAddRows(
   { distinct = false }: Partial<Distinct> = {},
 ): Tensor {
   return apply1(scatterAddRowsOperator, [indices, updates], { rows, distinct });
+}
+
+const addRowsOperator = defineOperator<Distinct>({
+  name: "addRows",
+  infer: (inputs) => {
+    const [table, indices, updates] = inputs as [Tensor, Tensor, Tensor];
+    requireDType(indices, ["int32"], "the indices");
+    if (!sameShape([...indices.shape, ...table.shape.slice(1)], updates.shape)) {
+      mismatch("there is not one row for each index", formatShape([...indices.shape, ...table.shape.slice(1)]));
+    }
+    return [{ dtype: sameDType([table, updates]), shape: table.shape }];
+  },
+  gradient: ({ inputs: [, indices], cotangents: [dy], attributes }) => [
+    dy,
+    undefined,
+    gather(dy!, indices!, attributes),
+  ],
+  onnx: (context) => emitRowSums(context, context.inputs[0]!, context.inputs.slice(1), context.inputTypes.slice(1)),
+  evaluate: ([table, indices, updates], { allocate }) => {
+    const out = allocate(table!.dtype, table!.shape);
+    out.data.set(table!.data);
+    const width = elementCount(table!.shape.slice(1));
+    indices!.data.forEach((value, i) => {
+      const row = checkIndex(value, table!.shape[0]!, "addRows");
+      for (let k = 0; k < width; k++) out.data[row * width + k]! += updates!.data[i * width + k]!;
+    });
+    return [out];
+  },
+});
+
+/** The table `[V, …R]` with each update added to its row: indices `[…I]`, updates `[…I, …R]`. Can run in place. */
+export function addRows(
+  table: Tensor,
+  indices: Tensor,
+  updates: Tensor,
+  { distinct = false }: Partial<Distinct> = {},
+): Tensor {
+  return apply1(addRowsOperator, [table, indices, updates], { distinct });
 }
 
 function sameButLast(a: Shape, b: Shape): boolean {

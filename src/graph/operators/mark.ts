@@ -9,7 +9,7 @@ interface InputAttributes extends TensorSpec {
 /** A named argument of a program. It has no inputs and no evaluation: whoever runs the program supplies it. */
 export const inputOperator = defineOperator<InputAttributes>({
   name: "input",
-  free: true,
+  cost: "free",
   infer: (_, { dtype, shape }) => [{ dtype, shape }],
   onnx: () => {},
   evaluate: (_, { attributes }) => {
@@ -27,7 +27,7 @@ type None = Record<string, never>;
 function defineMark(name: string, differentiable: boolean) {
   return defineOperator<None>({
     name,
-    free: true,
+    cost: "free",
     infer: ([x]) => [{ dtype: x!.dtype, shape: x!.shape }],
     ...(differentiable && {
       gradient: ({ cotangents }: { readonly cotangents: readonly (Tensor | undefined)[] }) => [cotangents[0]],

@@ -7,7 +7,7 @@ import { sumTo } from "./reduction.ts";
 
 const reshapeOperator = defineOperator<{ readonly shape: Shape }>({
   name: "reshape",
-  free: true,
+  cost: "free",
   infer: ([x], { shape }) => {
     if (sizeOf(x!.shape) !== sizeOf(shape)) {
       mismatch(`${formatShape(x!.shape)} has not as many elements as ${formatShape(shape)}`);
@@ -51,6 +51,7 @@ export function reshape(x: Tensor, shape: Shape): Tensor {
 
 const transposeOperator = defineOperator<{ readonly permutation: readonly number[] }>({
   name: "transpose",
+  cost: "cheap",
   infer: ([x], { permutation }) => {
     const axes = [...permutation].sort((a, b) => a - b);
     if (axes.length !== x!.shape.length || axes.some((axis, i) => axis !== i)) {
@@ -84,7 +85,7 @@ export function transpose(x: Tensor, permutation: readonly number[]): Tensor {
 
 const broadcastOperator = defineOperator<{ readonly shape: Shape }>({
   name: "broadcastTo",
-  free: true,
+  cost: "free",
   infer: ([x], { shape }) => {
     if (!sameShape(broadcastShapes(x!.shape, shape), shape)) {
       mismatch(`${formatShape(x!.shape)} does not broadcast to ${formatShape(shape)}`);
@@ -111,6 +112,7 @@ export function broadcastTo(x: Tensor, shape: Shape): Tensor {
 
 const concatOperator = defineOperator<{ readonly axis: number }>({
   name: "concat",
+  cost: "cheap",
   infer: (inputs, { axis }) => {
     const dtype = sameDType(inputs);
     const first = inputs[0]!.shape;
@@ -162,6 +164,7 @@ interface SliceAttributes {
 
 const sliceOperator = defineOperator<SliceAttributes>({
   name: "slice",
+  cost: "cheap",
   infer: ([x], { axis, start, end }) => {
     const length = x!.shape[axis]!;
     if (typeof start === "number" && typeof end === "number" && typeof length === "number") {
@@ -200,6 +203,7 @@ interface PadAttributes {
 
 const padOperator = defineOperator<PadAttributes>({
   name: "pad",
+  cost: "cheap",
   infer: ([x], { axis, before, after }) => [
     { dtype: x!.dtype, shape: x!.shape.with(axis, addDims(addDims(before, x!.shape[axis]!), after)) },
   ],

@@ -190,6 +190,7 @@ export function crossEntropy(logits: Tensor, targets: Tensor): Tensor {
 
 const rmsNormOperator = defineOperator<{ readonly eps: number }>({
   name: "rmsNorm",
+  cost: "cheap",
   infer: ([x, weight]) => {
     rowwise(x!);
     sameDType([x!, weight!]);

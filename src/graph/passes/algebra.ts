@@ -1,5 +1,6 @@
 /** Identities of arithmetic: what multiplies by one, adds zero, transposes twice or scales a product is absorbed. */
 import { sameShape } from "../dim.ts";
+import { addRows } from "../operators/indexing.ts";
 import { reshape, transpose } from "../operators/movement.ts";
 import { matmul } from "../operators/product.ts";
 import type { Node, Tensor } from "../tensor.ts";
@@ -31,8 +32,22 @@ function scaledProduct(node: Node): Tensor | undefined {
   return undefined;
 }
 
+/** x + (zeros with rows added) = x with rows added, where nothing has to be broadcast. */
+function addedRows(node: Node): Tensor | undefined {
+  const [a, b] = node.inputs as [Tensor, Tensor];
+  for (const [base, sums] of [
+    [a, b],
+    [b, a],
+  ] as const) {
+    if (sums.node.operator.name !== "scatterAddRows" || !sameShape(base.shape, sums.shape)) continue;
+    const [indices, updates] = sums.node.inputs as [Tensor, Tensor];
+    return addRows(base, indices, updates, sums.node.attributes);
+  }
+  return undefined;
+}
+
 const rules: Readonly<Record<string, Rule>> = {
-  add: (node) => withoutNeutral(node, 0, true),
+  add: (node) => withoutNeutral(node, 0, true) ?? addedRows(node),
   sub: (node) => withoutNeutral(node, 0, false),
   mul: (node) => withoutNeutral(node, 1, true) ?? scaledProduct(node),
   div: (node) => withoutNeutral(node, 1, false),

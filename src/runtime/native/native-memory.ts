@@ -21,7 +21,29 @@ export function allocateHost(byteLength: number): HostBlock {
   const buffer = new ArrayBuffer(byteLength + alignmentBytes);
   const start = addressOf(buffer);
   const byteOffset = (alignmentBytes - (start % alignmentBytes)) % alignmentBytes;
+  if (byteLength >= 2 * hugePageBytes) adviseHugePages(start, byteLength);
   return { buffer, byteOffset, address: start + byteOffset };
+}
+
+const hugePageBytes = 2 * 2 ** 20;
+
+let advise: ((address: number, bytes: number, advice: number) => number) | undefined | null;
+
+/**
+ * Asks Linux for pages of 2 MiB, which many systems give only on request: fewer faults when memory is first touched, and
+ * products and updates over large arrays stop missing the translation cache. A refusal changes nothing.
+ */
+function adviseHugePages(address: number, byteLength: number): void {
+  if (advise === undefined) {
+    try {
+      advise = koffi.load(null).func("madvise", "int", ["uintptr_t", "size_t", "int"]);
+    } catch {
+      advise = null; // not a system with madvise
+    }
+  }
+  const first = Math.ceil(address / hugePageBytes) * hugePageBytes;
+  const last = Math.floor((address + byteLength) / hugePageBytes) * hugePageBytes;
+  if (process.platform === "linux") advise?.(first, last - first, 14); // MADV_HUGEPAGE
 }
 
 /** Where a buffer's first byte lies. */
