@@ -35,3 +35,16 @@ export {
   type TopLogprob,
 } from "./sample.ts";
 export type { DecodingSession } from "./session.ts";
+export {
+  createTextGenerator,
+  decodingBytes,
+  type EncodedPrompt,
+  type OpenedTextModel,
+  type OpenTextModelOptions,
+  openTextModel,
+  type TextGenerator,
+  type TextGeneratorOptions,
+  type TextModel,
+  type TextResult,
+  vocabularyNames,
+} from "./text-generator.ts";

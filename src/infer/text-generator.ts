@@ -1,0 +1,245 @@
+/**
+ * Texts in, texts out: a model with its vocabulary, and a decoding session that is made for what is asked of it. What a
+ * command or a server generates with; `generate.ts` below it knows ids only.
+ *
+ * As in the original a prompt is `<s>` and the text's tokens, without what the vocabulary cannot spell (which is counted),
+ * under the soft prompt of task 2 and in segment 2.
+ */
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { type Checkpoint, findWeights, openCheckpoint } from "../checkpoint/index.ts";
+import { layerMask, type ModelConfig } from "../model/config.ts";
+import { cacheWidth } from "../model/cpm-ant.ts";
+import type { DeviceTensor, Runtime } from "../runtime/runtime.ts";
+import { createAntTokenizer, createDetokenizer, readVocabulary, type Tokenizer } from "../tokenizer/index.ts";
+import { ConfigError, DataError } from "../util/error.ts";
+import { type CpmAntSessionOptions, createCpmAntSession } from "./cpm-ant-session.ts";
+import { type GenerationResult, type GenerationRun, streamGenerate } from "./generate.ts";
+import type { TokenEvent } from "./generated-row.ts";
+import { type GenerateOptions, type GenerateOptionsInput, parseGenerateOptions } from "./options.ts";
+import type { DecodingSession } from "./session.ts";
+import { loadWeights } from "./weights.ts";
+
+/** Names under which a vocabulary is looked for beside the weights: ours, and that of the published models. */
+export const vocabularyNames = ["vocab.txt", "ant.txt"] as const;
+
+/** What generating needs of a model. The parameters stay as they are while a generator uses them. */
+export interface TextModel {
+  readonly config: ModelConfig;
+  readonly tokenizer: Tokenizer;
+  /** float32, by CPM-Live's names. */
+  readonly parameters: ReadonlyMap<string, DeviceTensor>;
+}
+
+/** A model from a file or folder. Whoever opened it disposes it, after its generators. */
+export interface OpenedTextModel extends TextModel {
+  readonly vocabularyPath: string;
+  /** What was assumed because no config told it. */
+  readonly assumptions: readonly string[];
+  dispose(): void;
+}
+
+export interface OpenTextModelOptions {
+  /** Default: the `config.json` beside the weights, else inferred from them. */
+  readonly configPath?: string | undefined;
+  /** Default: `vocab.txt` or `ant.txt` beside the weights. */
+  readonly vocabularyPath?: string | undefined;
+}
+
+/**
+ * Opens a model and its vocabulary.
+ *
+ * @param path a model's folder or a single weights file
+ * @throws ConfigError `CPM_INFER_VOCABULARY` where there is no vocabulary; DataError `CPM_INFER_VOCABULARY_SIZE` where it
+ * has not a token for each row of the embedding; those of `openCheckpoint`, `readVocabulary` and `createAntTokenizer`
+ */
+export async function openTextModel(
+  runtime: Runtime,
+  path: string,
+  options: OpenTextModelOptions = {},
+): Promise<OpenedTextModel> {
+  const { configPath } = options;
+  // Cheap things first: a missing vocabulary is found before gigabytes are read.
+  await using checkpoint: Checkpoint = await openCheckpoint(path, configPath === undefined ? {} : { configPath });
+  const { config, assumptions } = checkpoint;
+  const vocabularyPath = options.vocabularyPath ?? (await vocabularyBeside(path));
+  const tokenizer = createAntTokenizer(await readVocabulary(vocabularyPath));
+  if (tokenizer.vocabSize !== config.vocabSize) {
+    throw new DataError("CPM_INFER_VOCABULARY_SIZE", "the vocabulary is not this model's: their sizes differ", {
+      where: vocabularyPath,
+      got: `${tokenizer.vocabSize} tokens`,
+      expected: `${config.vocabSize}, the rows of the model's embedding`,
+      hint: "Give the vocabulary that the model was trained with.",
+    });
+  }
+  const weights = await loadWeights(runtime, checkpoint);
+  return {
+    config,
+    tokenizer,
+    parameters: weights.tensors,
+    vocabularyPath,
+    assumptions,
+    dispose: () => weights.dispose(),
+  };
+}
+
+async function vocabularyBeside(path: string): Promise<string> {
+  const { folder } = await findWeights(path);
+  const found = vocabularyNames.map((name) => join(folder, name)).find((candidate) => existsSync(candidate));
+  if (found !== undefined) return found;
+  throw new ConfigError("CPM_INFER_VOCABULARY", "there is no vocabulary beside the model", {
+    where: folder,
+    expected: vocabularyNames.join(" or "),
+    hint: "Name the vocabulary that the model was trained with (cpm generate --vocab FILE), or copy it beside the weights as vocab.txt.",
+  });
+}
+
+/** A prompt as the model sees it. */
+export interface EncodedPrompt {
+  readonly text: string;
+  /** `<s>` first. */
+  readonly ids: readonly number[];
+  /** Pieces of the text that the vocabulary cannot spell and that were left out. */
+  readonly unknownCount: number;
+}
+
+/** What a run gives: the texts, and the prompts that they continue. */
+export interface TextResult extends GenerationResult {
+  readonly prompts: readonly EncodedPrompt[];
+}
+
+export interface TextGeneratorOptions extends Pick<CpmAntSessionOptions, "promptTask" | "segment" | "weights"> {
+  /** More than this is not asked of memory for keys, values and attention scores. Default: no limit. */
+  readonly memoryLimitBytes?: number | undefined;
+}
+
+export interface TextGenerator {
+  readonly tokenizer: Tokenizer;
+  /** Throws DataError `CPM_INFER_PROMPT` for a text of which nothing is left. */
+  encode(text: string): EncodedPrompt;
+  /**
+   * Continues the texts as one batch; events and errors are those of `streamGenerate`, and ConfigError
+   * `CPM_INFER_MEMORY` where the batch would not fit. One run at a time; another may follow, also after one that was
+   * broken off. Gives the event loop a turn at every step, so that signals and output get through.
+   */
+  stream(
+    texts: readonly string[],
+    settings?: GenerateOptionsInput,
+    run?: GenerationRun,
+  ): AsyncGenerator<TokenEvent, TextResult, void>;
+  dispose(): void;
+}
+
+/** Makes a generator. Its session is compiled at the first run, and again when a later one needs more room. */
+export function createTextGenerator(
+  runtime: Runtime,
+  { config, tokenizer, parameters }: TextModel,
+  { memoryLimitBytes = Number.POSITIVE_INFINITY, ...sessionOptions }: TextGeneratorOptions = {},
+): TextGenerator {
+  let session: DecodingSession | undefined;
+  const idTokenizer = {
+    eosId: tokenizer.eosId,
+    newlineId: tokenizer.newlineId,
+    createDetokenizer: () => createDetokenizer(tokenizer),
+  };
+
+  function encode(text: string): EncodedPrompt {
+    const { ids, unknownCount } = tokenizer.encode(text, { unknown: "drop" });
+    if (ids.length > 0) return { text, ids: [tokenizer.bosId, ...ids], unknownCount };
+    throw new DataError("CPM_INFER_PROMPT", "a prompt has nothing that the model can read", {
+      got: text === "" ? "an empty text" : JSON.stringify(text.length > 40 ? `${text.slice(0, 40)}…` : text),
+      expected: "at least one token of the vocabulary",
+      hint: "Begin the text with a word or two.",
+    });
+  }
+
+  async function sessionFor(capacityTokens: number): Promise<DecodingSession> {
+    if (session !== undefined && session.capacityTokens >= capacityTokens) return session;
+    session?.dispose();
+    session = undefined;
+    session = await createCpmAntSession(runtime, config, parameters, { ...sessionOptions, capacityTokens });
+    return session;
+  }
+
+  return {
+    tokenizer,
+    encode,
+    async *stream(texts, settings, run) {
+      const options = parseGenerateOptions(settings ?? {});
+      const prompts = texts.map(encode);
+      const promptTokens = Math.max(0, ...prompts.map(({ ids }) => ids.length));
+      const bytes = decodingBytes(config, options, prompts.length, promptTokens);
+      if (bytes > memoryLimitBytes) throw tooLarge(bytes, memoryLimitBytes, config, options, prompts.length);
+      const ids = prompts.map((prompt) => prompt.ids);
+      const decoding = takingTurns(await sessionFor(promptTokens + options.maxTokens));
+      return { ...(yield* streamGenerate(decoding, idTokenizer, ids, options, run)), prompts };
+    },
+    dispose() {
+      session?.dispose();
+      session = undefined;
+    },
+  };
+}
+
+/** Small models decode without ever leaving the thread; this lets timers, signals and streams in between the steps. */
+function takingTurns(session: DecodingSession): DecodingSession {
+  return {
+    vocabSize: session.vocabSize,
+    capacityTokens: session.capacityTokens,
+    get rows() {
+      return session.rows;
+    },
+    prefill: (prompts) => session.prefill(prompts),
+    async step(tokens) {
+      await new Promise<void>((resolve) => {
+        setImmediate(resolve);
+      });
+      return session.step(tokens);
+    },
+    reorder: (sources) => session.reorder(sources),
+    dispose: () => session.dispose(),
+  };
+}
+
+/** Rows that decode side by side. */
+function batchRows({ mode, samples, beamSize }: GenerateOptions, prompts: number): number {
+  return prompts * (mode === "beam" ? beamSize : samples);
+}
+
+/**
+ * Bytes that a run takes beside weights and programs: the key/value cache (twice where rows can change places) and the
+ * position bias and mask of the prompts' attention, [B, H + 2, T, T].
+ */
+export function decodingBytes(
+  config: ModelConfig,
+  options: GenerateOptions,
+  prompts: number,
+  promptTokens: number,
+): number {
+  const rows = batchRows(options, prompts);
+  const columns = config.promptLength + promptTokens;
+  const sets = rows > 1 ? 2 : 1;
+  const cache = sets * rows * (columns + options.maxTokens) * cacheBytesPerToken(config);
+  return cache + prompts * (config.heads + 2) * columns ** 2 * 4;
+}
+
+function cacheBytesPerToken(config: ModelConfig): number {
+  let attentions = 0;
+  for (let layer = 0; layer < config.layers; layer++) if (!layerMask(config, layer)[0]) attentions++;
+  return 2 * attentions * config.heads * cacheWidth(config) * 4;
+}
+
+function tooLarge(
+  bytes: number,
+  limit: number,
+  config: ModelConfig,
+  options: GenerateOptions,
+  prompts: number,
+): ConfigError {
+  const mebibytes = (value: number) => `${Math.round(value / 2 ** 20).toLocaleString("en")} MiB`;
+  return new ConfigError("CPM_INFER_MEMORY", "the key/value cache of this batch does not fit into memory", {
+    got: `${mebibytes(bytes)} for ${batchRows(options, prompts)} rows (${cacheBytesPerToken(config)} bytes a token)`,
+    expected: `at most ${mebibytes(limit)}`,
+    hint: "Generate fewer tokens (maxTokens), fewer texts at once (prompts, samples, beamSize), or shorten the prompts.",
+  });
+}
