@@ -45,6 +45,11 @@ export const verbs: readonly Verb[] = [
     summary: { zh: "在布局、精度与分片之间转换权重", en: "convert weights between layouts, precisions and shards" },
     load: () => import("./verbs/convert.ts"),
   },
+  {
+    name: "generate",
+    summary: { zh: "让模型续写文本", en: "let a model continue texts" },
+    load: () => import("./verbs/generate.ts"),
+  },
 ];
 
 /** The verb that the words begin with, two words before one, and the words after it. */

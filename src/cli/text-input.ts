@@ -1,6 +1,6 @@
 /**
- * Texts for a command, exactly as they are written: from arguments, from stdin (one a line), or from the field of a JSON
- * Lines file (plain, gzip or zstd). Unlike `data/read-documents.ts` nothing is trimmed or left out, so that what comes
+ * Texts for a command, exactly as they are written: from arguments, from stdin or a file (one a line), or from the field
+ * of a JSON Lines file (files plain, gzip or zstd). Unlike `data/read-documents.ts` nothing is trimmed or left out, so that what comes
  * out lines up with what went in.
  */
 import { createReadStream } from "node:fs";
@@ -53,7 +53,7 @@ export async function* linesOf(source: AsyncIterable<Uint8Array | string>, where
 /** The texts of one field of a JSON Lines file; blank lines are passed over. Throws FileError, DataError `CPM_CLI_TEXT`. */
 export async function* jsonLineTexts(path: string, field: string): AsyncGenerator<string> {
   let number = 0;
-  for await (const line of linesOf(fileChunks(path), path)) {
+  for await (const line of fileLines(path)) {
     number++;
     if (line.trim() === "") continue;
     const fail = (got: string) =>
@@ -73,6 +73,11 @@ export async function* jsonLineTexts(path: string, field: string): AsyncGenerato
     if (typeof text !== "string") throw fail(line.length > 80 ? `${line.slice(0, 80)}…` : line);
     yield text;
   }
+}
+
+/** The lines of a text file (plain, gzip or zstd), as `linesOf`. Throws FileError `CPM_CLI_FILE` too. */
+export function fileLines(path: string): AsyncGenerator<string> {
+  return linesOf(fileChunks(path), path);
 }
 
 async function* fileChunks(path: string): AsyncGenerator<Uint8Array> {

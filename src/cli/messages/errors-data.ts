@@ -135,6 +135,14 @@ export const dataErrors: ErrorEntries = {
     en: "A prompt leaves no room to generate.",
     remedy: { zh: "缩短提示，或增大容量。", en: "Shorten the prompt or open the session with a larger capacity." },
   },
+  CPM_INFER_MEMORY: {
+    zh: "内存容不下这么大的键值缓存。",
+    en: "The key/value cache of a batch does not fit into memory.",
+    remedy: {
+      zh: "少生成一些 token，一次少写几篇，或缩短开头。",
+      en: "Generate fewer tokens or fewer texts at once, or shorten the prompts.",
+    },
+  },
   CPM_INFER_NAN: {
     zh: "模型给出了非有限的数值。",
     en: "The model gave a logit that is not finite.",
@@ -157,6 +165,29 @@ export const dataErrors: ErrorEntries = {
     zh: "提示为空，或含有词表之外的编号。",
     en: "A prompt is missing, empty or has an id outside of the vocabulary.",
     remedy: { zh: "给出提示，并使用模型的词表。", en: "Give a prompt, cut with the model's vocabulary." },
+  },
+  CPM_INFER_SEGMENT: {
+    zh: "模型没有这个分段，或文本不能用它。",
+    en: "The text cannot be of this segment.",
+    remedy: { zh: "使用列出范围内的分段。", en: "Use a segment of the range that is named." },
+  },
+  CPM_INFER_TASK: {
+    zh: "模型没有这个任务的软提示。",
+    en: "The model has no soft prompt of this task.",
+    remedy: { zh: "使用列出范围内的任务。", en: "Use a task of the range that is named." },
+  },
+  CPM_INFER_VOCABULARY: {
+    zh: "模型旁没有词表。",
+    en: "There is no vocabulary beside a model.",
+    remedy: {
+      zh: "用 --vocab 指明训练模型时的词表，或把它复制到权重旁，命名为 vocab.txt。",
+      en: "Name the vocabulary that the model was trained with, or copy it beside the weights as vocab.txt.",
+    },
+  },
+  CPM_INFER_VOCABULARY_SIZE: {
+    zh: "词表不是这个模型的：大小不同。",
+    en: "A vocabulary has another size than the model's embedding.",
+    remedy: { zh: "使用训练模型时的词表。", en: "Give the vocabulary that the model was trained with." },
   },
   CPM_JIEBA_DATA: {
     zh: "结巴的词典文件已损坏。",

@@ -1,0 +1,49 @@
+/** Messages of `cpm generate`. */
+import { defineMessages } from "./message.ts";
+
+export const generateMessages = defineMessages({
+  summary: { zh: "让模型续写文本", en: "let a model continue texts" },
+  description: {
+    zh: "续写给出的开头。开头来自参数、文件（每行一个）或标准输入（每行一个）；多个开头作为一个批次同时生成。只有一个开头、一篇、且不用束搜索时，文字边生成边显示。与原版相同：输入为 <s> 加词元（词表拼不出的文字略去并报数），软提示任务 2，分段 2。Ctrl-C 停止生成，已有的文字照样输出。用时写到标准错误。",
+    en: "Continues the beginnings that are given: as arguments, in a file (one a line) or on stdin (one a line); several are generated together as one batch. A single text without beam search is shown as it appears. As in the original, the input is <s> and the tokens (text that the vocabulary cannot spell is left out and counted), the soft prompt of task 2, and segment 2. Ctrl-C stops and still gives what is there. Times go to stderr.",
+  },
+  model: { zh: "模型文件夹或单个权重文件", en: "a model's folder or a single weights file" },
+  prompt: { zh: "要续写的开头", en: "texts to continue" },
+  file: {
+    zh: "存放开头的文件，每行一个，空行略过",
+    en: "file with the texts to continue, one a line, blank lines left out",
+  },
+  vocab: {
+    zh: "词表文件；缺省为权重旁的 vocab.txt 或 ant.txt",
+    en: "vocabulary file; by default vocab.txt or ant.txt beside the weights",
+  },
+  config: { zh: "模型的 config.json", en: "the model's config.json" },
+  promptTask: { zh: "用哪个任务的软提示", en: "the task whose soft prompt stands in front" },
+  segment: { zh: "文本属于哪个分段", en: "the segment that the text belongs to" },
+  threads: { zh: "计算使用的线程数", en: "threads to compute with" },
+  logitBias: {
+    zh: "词元编号到其对数几率增量的映射，如 '{\"17\": -5}'",
+    en: "map of token ids to numbers added to their logits, as '{\"17\": -5}'",
+  },
+  bothSources: { zh: "参数中的开头与 --file 不能同时使用。", en: "texts as arguments and --file exclude each other." },
+  noPrompt: { zh: "没有要续写的开头。", en: "there is no text to continue." },
+  givePrompt: {
+    zh: "把开头写在命令行上，或用 --file 给出文件，或从标准输入给出。",
+    en: "give it on the command line, in a file with --file, or on stdin.",
+  },
+  assumed: { zh: "没有 config.json，推断时假设：{what}", en: "there is no config.json; assumed: {what}" },
+  unknown: {
+    zh: "词表拼不出 {count} 处，已略去：{prompt}",
+    en: "left out {count} pieces that the vocabulary cannot spell: {prompt}",
+  },
+  heading: { zh: "── {which} {prompt}", en: "── {which} {prompt}" },
+  timing: {
+    zh: "{tokens} 个 token，{rate} tok/s | 首个 {first}（预填充 {prefill}，{promptTokens} 个 token）| 载入 {load}",
+    en: "{tokens} tokens, {rate} tok/s | first after {first} (prefill {prefill}, {promptTokens} tokens) | loading {load}",
+  },
+  exampleOne: { zh: "续写一句话", en: "continue a sentence" },
+  exampleBatch: {
+    zh: "每行一个开头，各写两篇，输出 JSON Lines",
+    en: "two texts for each line of a file, as JSON Lines",
+  },
+});

@@ -1,0 +1,208 @@
+/** `cpm generate`: texts in, what a model makes of them out, as it appears or as JSON Lines. */
+import { z } from "zod";
+import type { TextGenerator, TextResult, TokenEvent } from "../../infer/index.ts";
+import { GenerateOptionsSchema } from "../../infer/options.ts";
+import { ConfigError } from "../../util/error.ts";
+import { defineCommand } from "../command.ts";
+import { type CommandContext, note, print, say } from "../context.ts";
+import { inspectMachine } from "../machine.ts";
+import { generateMessages as messages } from "../messages/generate.ts";
+import { formatDuration, formatInteger, formatNumber } from "../quantity.ts";
+import { fileLines, linesOf } from "../text-input.ts";
+import { truncateColumns } from "../text-width.ts";
+
+const settings = GenerateOptionsSchema.shape;
+
+export default defineCommand({
+  name: "generate",
+  summary: messages.summary,
+  description: messages.description,
+  json: true,
+  examples: [
+    { line: 'generate model/ "春天来了，"', ...messages.exampleOne },
+    { line: "generate model/ --file prompts.txt --samples 2 --seed 7 --json", ...messages.exampleBatch },
+  ],
+  schema: z.object({
+    model: z
+      .string()
+      .describe(messages.model.en)
+      .meta({ zh: messages.model.zh, positional: true, placeholder: "MODEL" }),
+    prompt: z
+      .array(z.string())
+      .default([])
+      .describe(messages.prompt.en)
+      .meta({ zh: messages.prompt.zh, positional: true, placeholder: "PROMPT" }),
+    file: z
+      .string()
+      .min(1)
+      .optional()
+      .describe(messages.file.en)
+      .meta({ zh: messages.file.zh, placeholder: "FILE", alias: "f" }),
+    vocab: z
+      .string()
+      .min(1)
+      .optional()
+      .describe(messages.vocab.en)
+      .meta({ zh: messages.vocab.zh, placeholder: "FILE" }),
+    config: z
+      .string()
+      .min(1)
+      .optional()
+      .describe(messages.config.en)
+      .meta({ zh: messages.config.zh, placeholder: "FILE" }),
+    ...settings,
+    logitBias: settings.logitBias
+      .describe(messages.logitBias.en)
+      .meta({ zh: messages.logitBias.zh, placeholder: "MAP" }),
+    promptTask: z.int().min(0).default(2).describe(messages.promptTask.en).meta({ zh: messages.promptTask.zh }),
+    segment: z.int().min(1).default(2).describe(messages.segment.en).meta({ zh: messages.segment.zh }),
+    threads: z.int().min(1).max(1024).optional().describe(messages.threads.en).meta({ zh: messages.threads.zh }),
+  }),
+  async run({ model, prompt, file, vocab, config, promptTask, segment, threads, ...options }, context) {
+    const startMs = context.now();
+    const prompts = await promptsOf(prompt, file, context);
+    const [{ createNativeRuntime }, { createTextGenerator, openTextModel }] = await Promise.all([
+      import("../../runtime/index.ts"),
+      import("../../infer/index.ts"),
+    ]);
+    using runtime = createNativeRuntime(threads === undefined ? {} : { threads });
+    const opened = await openTextModel(runtime, model, { configPath: config, vocabularyPath: vocab });
+    if (opened.assumptions.length > 0)
+      note(context, say(context, messages.assumed, { what: opened.assumptions.join("; ") }));
+    const generator = createTextGenerator(runtime, opened, {
+      promptTask,
+      segment,
+      memoryLimitBytes: inspectMachine().freeMemoryBytes,
+    });
+    context.signal.throwIfAborted();
+    const live = !context.json && prompts.length === 1 && options.samples === 1 && options.mode !== "beam";
+    try {
+      const { result, firstMs } = await follow(generator, prompts, options, live, context);
+      reportUnknown(result, context);
+      if (context.json) printJsonLines(result, context);
+      else if (!live) printTexts(result, context);
+      reportTiming(result, startMs, firstMs, context);
+    } finally {
+      generator.dispose();
+      opened.dispose();
+    }
+    // What there is has been written; the exit code still says that it was cut off.
+    context.signal.throwIfAborted();
+  },
+});
+
+async function promptsOf(
+  given: readonly string[],
+  file: string | undefined,
+  context: CommandContext,
+): Promise<readonly string[]> {
+  if (given.length > 0 && file !== undefined)
+    throw new ConfigError("CPM_CLI_USAGE", say(context, messages.bothSources));
+  if (given.length > 0) return given;
+  const prompts: string[] = [];
+  if (file !== undefined || !context.stdin.isTTY) {
+    const lines = file === undefined ? linesOf(context.stdin, "stdin") : fileLines(file);
+    for await (const line of lines) if (line.trim() !== "") prompts.push(line);
+  }
+  context.signal.throwIfAborted();
+  if (prompts.length > 0) return prompts;
+  throw new ConfigError("CPM_CLI_USAGE", say(context, messages.noPrompt), { hint: say(context, messages.givePrompt) });
+}
+
+/** Generates; with `live`, text is written as it appears. `firstMs` is the moment of the first token. */
+async function follow(
+  generator: TextGenerator,
+  prompts: readonly string[],
+  options: z.output<typeof GenerateOptionsSchema>,
+  live: boolean,
+  context: CommandContext,
+): Promise<{ result: TextResult; firstMs: number | undefined }> {
+  const run = { signal: context.signal, clock: context.now };
+  const events: AsyncGenerator<TokenEvent, TextResult, void> = generator.stream(prompts, options, run);
+  let firstMs: number | undefined;
+  for (;;) {
+    const next = await events.next();
+    firstMs ??= context.now();
+    if (next.done === true) {
+      if (live) context.stdout.write("\n");
+      return { result: next.value, firstMs };
+    }
+    if (live && next.value.text !== "") {
+      context.stdout.write(shownText(next.value.text, context));
+      await context.stdout.flush();
+    }
+  }
+}
+
+/** A terminal must not obey what a model writes: control characters are shown as U+FFFD, line breaks and tabs stay. */
+function shownText(text: string, context: CommandContext): string {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
+  return context.stdout.isTTY ? text.replaceAll(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, "\ufffd") : text;
+}
+
+function reportUnknown({ prompts }: TextResult, context: CommandContext): void {
+  for (const { text, unknownCount } of prompts) {
+    if (unknownCount === 0) continue;
+    note(
+      context,
+      say(context, messages.unknown, { count: formatInteger(unknownCount), prompt: excerpt(text, context) }),
+    );
+  }
+}
+
+function excerpt(text: string, context: CommandContext): string {
+  return truncateColumns(shownText(text.replaceAll(/\s+/g, " ").trim(), context), 60);
+}
+
+/** Texts under a heading each: the number of the prompt, of the sample where there are several, and the prompt. */
+function printTexts({ texts, prompts }: TextResult, context: CommandContext): void {
+  const blocks = texts.map(({ row, sample, text }) => {
+    const several = texts.some((other) => other.sample > 0);
+    const which = several ? `${row + 1}.${sample + 1}` : String(row + 1);
+    const heading = say(context, messages.heading, { which, prompt: excerpt(prompts[row]!.text, context) });
+    return `${heading}\n${shownText(text, context)}`;
+  });
+  print(context, blocks.join("\n\n"));
+}
+
+function printJsonLines({ texts, prompts, timing }: TextResult, context: CommandContext): void {
+  for (const { row, sample, text, ids, finish, logprobs, top, score } of texts) {
+    const { text: prompt, ids: promptIds, unknownCount } = prompts[row]!;
+    const line = {
+      prompt,
+      row,
+      sample,
+      text,
+      ids,
+      finish,
+      logprob: logprobs.reduce((sum, value) => sum + value, 0),
+      logprobs,
+      ...(score === null ? {} : { score }),
+      ...(top.some((entries) => entries.length > 0) ? { top } : {}),
+      usage: { promptTokens: promptIds.length, unknown: unknownCount, generatedTokens: ids.length },
+      timing,
+    };
+    print(context, JSON.stringify(line));
+  }
+}
+
+function reportTiming(
+  { usage, timing }: TextResult,
+  startMs: number,
+  firstMs: number | undefined,
+  context: CommandContext,
+): void {
+  if (timing === null || firstMs === undefined) return;
+  const decodeMs = timing.stepMs + timing.chooseMs;
+  note(
+    context,
+    say(context, messages.timing, {
+      tokens: formatInteger(usage.generatedTokens),
+      rate: decodeMs > 0 ? formatNumber(Number(((usage.generatedTokens * 1000) / decodeMs).toPrecision(3))) : "–",
+      first: formatDuration(firstMs - startMs),
+      prefill: formatDuration(timing.prefillMs),
+      promptTokens: formatInteger(usage.promptTokens),
+      load: formatDuration(Math.max(0, firstMs - startMs - timing.prefillMs)),
+    }),
+  );
+}
