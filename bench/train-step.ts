@@ -12,7 +12,7 @@ import { countTargets, createBatch } from "../src/model/batch.ts";
 import { trainingFlops } from "../src/model/flops.ts";
 import { parameterCount, parameterTable } from "../src/model/parameters.ts";
 import { preset } from "../src/model/presets.ts";
-import { createNativeRuntime } from "../src/runtime/index.ts";
+import { createNativeRuntime, type DeviceTensor } from "../src/runtime/index.ts";
 import { createAdamW } from "../src/train/adamw.ts";
 import { arenaLayout, createArena } from "../src/train/arena.ts";
 import { createTrainingStep } from "../src/train/step.ts";
@@ -30,7 +30,7 @@ const { values } = parseArgs({
   },
 });
 const [rows, columns] = [Number(values.rows), Number(values.columns)];
-const runtime = createNativeRuntime({ threads: Number(values.threads) });
+const runtime = createNativeRuntime({ threads: Number(values.threads), spin: false });
 const config = preset(values.preset);
 
 const layout = arenaLayout(parameterTable(config));
@@ -60,7 +60,8 @@ for (let i = 0; i < rows * columns; i++) {
 const size = 1024;
 const square = spec("float32", [size, size]);
 const product = await runtime.compile(trace("product", ({ a, b }) => ({ y: matmul(a, b) }), { a: square, b: square }));
-const [a, b, y] = [0, 1, 2].map(() => runtime.allocate("float32", [size, size])) as [never, never, never];
+const [a, b, y] = [0, 1, 2].map(() => runtime.allocate("float32", [size, size])) as [DeviceTensor, DeviceTensor, DeviceTensor];
+for (const tensor of [a, b]) fillNormal(tensor.view() as Float32Array, 2, "product");
 const productBinding = product.bind({ a, b }, { y });
 
 const [steps, updates, products]: number[][] = [[], [], []] as never;

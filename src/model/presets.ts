@@ -70,14 +70,14 @@ export const presets = {
   "3b": { ...config10b, heads: 20, dimFf: 3735, maskModules: masks3b },
   "1b": { ...config10b, heads: 16, dimFf: 700, maskModules: masks1b },
   "300m": { ...config10b, heads: 4, dimFf: 350, maskModules: masks1b },
-  /** For a laptop: sizes are multiples of 64, so that every product fills its tiles. */
+  /** For a laptop: sizes are multiples of 64, so that every product fills its tiles; heads are as wide as CPM-Ant's. */
   mini: {
     vocabSize: 8192,
     dimModel: 512,
     dimFf: 1408,
     layers: 6,
-    heads: 8,
-    dimHead: 64,
+    heads: 4,
+    dimHead: 128,
     dropout: 0,
     positionBuckets: 512,
     positionMaxDistance: 2048,

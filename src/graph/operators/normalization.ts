@@ -1,13 +1,14 @@
 /** Operators over the rows of the last axis: softmax, its logarithm, cross entropy, RMSNorm. */
-import { sameShape } from "../dim.ts";
+import { sameShape, sizeOf } from "../dim.ts";
 import { rowsOf } from "../ndarray.ts";
 import { defineOperator, mismatch, requireDType, sameDType } from "../operator.ts";
 import { apply, apply1, type Tensor } from "../tensor.ts";
-import { cast, exp, greaterEqual, maximum, mul, neg, sub } from "./elementwise.ts";
+import { size } from "./constant.ts";
+import { cast, div, exp, greaterEqual, maximum, mul, neg, sub } from "./elementwise.ts";
 import { addAt } from "./indexing.ts";
 import { reshape } from "./movement.ts";
 import { matmul } from "./product.ts";
-import { reduceMean, reduceSum } from "./reduction.ts";
+import { reduceSum } from "./reduction.ts";
 
 type None = Record<string, never>;
 
@@ -200,16 +201,20 @@ const rmsNormOperator = defineOperator<{ readonly eps: number }>({
       { dtype: x!.dtype, shape: x!.shape.with(-1, 1) },
     ];
   },
-  // with r = 1/√(mean x² + ε), x̂ = x·r:  dw = Σ dy∘x̂,  dx = r·(dy∘w − x̂·mean(dy∘w∘x̂))
-  gradient: ({ inputs: [x, weight], outputs: [, r], cotangents: [dy], needs }) => {
-    const normalized = mul(x!, r!);
-    const scaled = mul(dy!, weight!);
-    const others = x!.shape.slice(0, -1).map((_, axis) => axis);
-    const mean = reduceMean(mul(scaled, normalized), -1, true);
-    return [
-      needs[0] ? mul(r!, sub(scaled, mul(normalized, mean))) : undefined,
-      needs[1] ? reduceSum(mul(dy!, normalized), others) : undefined,
-    ];
+  // With r = 1/√(mean x² + ε) and t = dy∘x:  dw = Σ r·t,  dx = r·(dy∘w) − x·(r³/D · Σ t∘w). The two sums are products
+  // with a vector, so nothing but t and the two terms of dx is as large as x.
+  gradient: ({ inputs, outputs: [, r], cotangents: [dy], needs }) => {
+    const [x, weight] = inputs as [Tensor, Tensor];
+    const D = x.shape.at(-1)!;
+    const rows = [sizeOf(x.shape.slice(0, -1)), D];
+    const t_ND = reshape(mul(dy!, x), rows);
+    const towardsX = () => {
+      const sums = reshape(matmul(t_ND, reshape(weight, [D, 1])), r!.shape);
+      const share = div(mul(sums, mul(r!, mul(r!, r!))), size(D));
+      return sub(mul(mul(dy!, weight), r!), mul(x, share));
+    };
+    const towardsWeight = () => reshape(matmul(reshape(r!, [1, rows[0]!]), t_ND), [D]);
+    return [needs[0] ? towardsX() : undefined, needs[1] ? towardsWeight() : undefined];
   },
   onnx: ({ inputs, outputs, target, attributes: { eps }, emit, ints, scalar, temporary }) => {
     if (target === "cpu") {
