@@ -6,19 +6,21 @@
  * computed for frozen parameters, nor below the lowest trained one.
  */
 import { isFloat } from "../runtime/dtype.ts";
-import { ShapeError } from "../util/error.ts";
+import { ShapeError, UnsupportedError } from "../util/error.ts";
 import { formatShape, sameShape } from "./dim.ts";
 import { nodesFor } from "./graph.ts";
 import { scalar } from "./operators/constant.ts";
 import { add } from "./operators/elementwise.ts";
 import { broadcastTo } from "./operators/movement.ts";
-import { isTensor, type Node, originLine, type Tensor } from "./tensor.ts";
+import { describeTensor, isTensor, type Node, originLine, type Tensor } from "./tensor.ts";
 import { leaves, mapTree, type Tree } from "./tree.ts";
 
 /**
  * Vector-Jacobian product: gradients of Σ ⟨output, cotangent⟩ towards `wanted`.
  *
  * Each cotangent has its output's shape. Undefined for a wanted tensor that no output depends on.
+ *
+ * Errors: `CPM_GRADIENT_UNSUPPORTED` where an operator on the way cannot be differentiated.
  */
 export function vjp(
   outputs: readonly Tensor[],
@@ -28,7 +30,8 @@ export function vjp(
   const nodes = nodesFor(outputs);
   const relevant = new Set<Tensor>(wanted);
   for (const node of nodes) {
-    if (node.operator.gradient && node.inputs.some((x) => relevant.has(x) && isFloat(x.dtype))) {
+    const { gradient, refusesGradient } = node.operator;
+    if ((gradient || refusesGradient) && node.inputs.some((x) => relevant.has(x) && isFloat(x.dtype))) {
       for (const output of node.outputs) if (isFloat(output.dtype)) relevant.add(output);
     }
   }
@@ -51,7 +54,7 @@ export function vjp(
     const own = node.outputs.map((output) => gradients.get(output));
     const needs = node.inputs.map((x) => relevant.has(x));
     if (own.every((g) => g === undefined) || !needs.some(Boolean)) continue;
-    if (wanted.includes(node.outputs[0]!) && !needs.some(Boolean)) continue;
+    if (node.operator.refusesGradient) throw withoutGradient(node);
     if (!node.operator.gradient) continue;
     const { inputs, outputs: results, attributes } = node;
     const found = node.operator.gradient({ attributes, inputs, outputs: results, cotangents: own, needs });
@@ -63,6 +66,13 @@ export function vjp(
     });
   }
   return wanted.map((tensor) => gradients.get(tensor));
+}
+
+function withoutGradient({ operator, origin }: Node): UnsupportedError {
+  return new UnsupportedError("CPM_GRADIENT_UNSUPPORTED", `${operator.name} cannot be differentiated`, {
+    where: originLine(origin),
+    hint: "Use other operators in what is trained, or stopGradient() on its result.",
+  });
 }
 
 function checkGradient(node: Node, x: Tensor, gradient: Tensor): void {
@@ -83,18 +93,18 @@ export function zerosLike(tensor: Tensor): Tensor {
  *
  * Returns a function that gives the value and the tree of gradients; leaves that the value does not depend on get zeros.
  *
- * Errors: `CPM_GRADIENT_NOT_SCALAR` where the function's value has axes.
+ * Errors: `CPM_GRADIENT_NOT_SCALAR` where the function's value has axes or is no floating number, and those of `vjp`.
  */
 export function valueAndGrad<Params extends Tree<Tensor>, Rest extends unknown[]>(
   fn: (params: Params, ...rest: Rest) => Tensor,
 ): (params: Params, ...rest: Rest) => { value: Tensor; grad: Params } {
   return (params, ...rest) => {
     const value = fn(params, ...rest);
-    if (value.shape.length !== 0) {
+    if (value.shape.length !== 0 || !isFloat(value.dtype)) {
       throw new ShapeError("CPM_GRADIENT_NOT_SCALAR", "only a scalar has a gradient", {
         where: originLine(value.node.origin),
-        got: formatShape(value.shape),
-        expected: "a tensor without axes",
+        got: describeTensor(value),
+        expected: "a floating tensor without axes",
         hint: "Sum or average it with reduceSum() or reduceMean().",
       });
     }

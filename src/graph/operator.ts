@@ -76,6 +76,8 @@ export interface Operator<A extends Attributes = any> {
   infer(inputs: readonly Tensor[], attributes: A): readonly TensorSpec[];
   /** Gradients of the inputs, or absent where the operator has none (comparisons, indices). */
   readonly gradient?: (context: GradientContext<A>) => readonly (Tensor | undefined)[];
+  /** It has a gradient that nobody wrote down: wanting one through it is an error rather than silently zero. */
+  readonly refusesGradient?: boolean;
   onnx(context: EmitContext<A>): void;
   evaluate(inputs: readonly NdArray[], context: EvaluateContext<A>): readonly NdArray[];
   /**

@@ -117,19 +117,23 @@ function storedValues(
   const inOrder = [...stored].sort((a, b) => a.node.id - b.node.id || a.index - b.index);
   if (recompute !== "none") return inOrder;
   const kept = new Set<Tensor>();
+  const known = new Map<Tensor, boolean>();
+  /** Whether the backward program has a value, or makes it from values that it has by operators that cost little. */
+  const isAtHand = (tensor: Tensor): boolean => {
+    const found = known.get(tensor);
+    if (found !== undefined) return found;
+    const again = isFree(tensor) || (tensor.node.operator.cost === "cheap" && stored.has(tensor));
+    const result =
+      kept.has(tensor) || tensor.node.operator.name === "input" || (again && tensor.node.inputs.every(isAtHand));
+    known.set(tensor, result);
+    return result;
+  };
+  // In order of execution: what a value is made from has been decided before it.
   return inOrder.filter((tensor) => {
-    const derivable =
-      tensor.node.operator.cost === "cheap" && tensor.node.inputs.every((x) => isAtHand(x, kept, stored));
+    const derivable = tensor.node.operator.cost === "cheap" && tensor.node.inputs.every(isAtHand);
     if (!derivable) kept.add(tensor);
     return !derivable;
   });
-}
-
-/** Whether the backward program has a value, or makes it from values that it has by operators that cost little. */
-function isAtHand(tensor: Tensor, kept: ReadonlySet<Tensor>, stored: ReadonlySet<Tensor>): boolean {
-  if (kept.has(tensor) || tensor.node.operator.name === "input") return true;
-  const again = isFree(tensor) || (tensor.node.operator.cost === "cheap" && stored.has(tensor));
-  return again && tensor.node.inputs.every((x) => isAtHand(x, kept, stored));
 }
 
 /** Costs nothing to make again: views of arguments or of other stored values, literals, broadcasts. */

@@ -73,7 +73,9 @@ export function apply<A extends Attributes>(
   }
   const outputs: Tensor[] = [];
   const node: Node = { id: nextId++, operator: operator as Operator, inputs, attributes, outputs, origin };
-  types.forEach((type, index) => outputs.push({ node, index, dtype: type.dtype, shape: type.shape }));
+  types.forEach(({ dtype, shape }, index) => {
+    outputs.push({ node, index, dtype, shape });
+  });
   return outputs;
 }
 

@@ -4,10 +4,17 @@ export type Tree<Leaf> = Leaf | readonly Tree<Leaf>[] | { readonly [key: string]
 
 type IsLeaf<Leaf> = (value: unknown) => value is Leaf;
 
+/** What is neither a leaf nor a branch has slipped past the types: a number or null where a tensor belongs. */
+function checkBranch(tree: unknown, path: string): void {
+  if (typeof tree === "object" && tree !== null) return;
+  throw new Error(`internal: a tree has ${tree === null ? "null" : `a ${typeof tree}`} at "${path}"`);
+}
+
 /** Leaves with their paths (`layers.0.attention.q`), in the order of the keys. Undefined branches are passed over. */
 export function leaves<Leaf>(tree: Tree<Leaf> | undefined, isLeaf: IsLeaf<Leaf>, path = ""): [string, Leaf][] {
   if (tree === undefined) return [];
   if (isLeaf(tree)) return [[path, tree]];
+  checkBranch(tree, path);
   return Object.entries(tree).flatMap(([key, branch]) =>
     leaves(branch as Tree<Leaf> | undefined, isLeaf, path === "" ? key : `${path}.${key}`),
   );
@@ -21,6 +28,7 @@ export function mapTree<Leaf, To>(
   path = "",
 ): Tree<To> {
   if (isLeaf(tree)) return replace(tree, path) as Tree<To>;
+  checkBranch(tree, path);
   const child = (key: string | number) => (path === "" ? String(key) : `${path}.${key}`);
   if (Array.isArray(tree)) {
     return tree.map((branch, i) => mapTree(branch, isLeaf, replace, child(i))) as readonly Tree<To>[];

@@ -17,6 +17,14 @@ export const runtimeErrors: ErrorEntries = {
     en: "A gradient was asked of something that is no scalar.",
     remedy: { zh: "先求和或求平均。", en: "Sum or average it first." },
   },
+  CPM_GRADIENT_UNSUPPORTED: {
+    zh: "算子不可求导。",
+    en: "A gradient was asked through an operator that has none.",
+    remedy: {
+      zh: "训练的部分改用其他算子，或对其结果使用 stopGradient()。",
+      en: "Use other operators in what is trained, or stopGradient() on its result.",
+    },
+  },
   CPM_SHAPE_MISMATCH: {
     zh: "算子的输入形状不符。",
     en: "The inputs of an operator have shapes that do not fit.",

@@ -16,6 +16,7 @@ interface CachedAttentionAttributes {
 
 const cachedAttentionOperator = defineOperator<CachedAttentionAttributes>({
   name: "cachedAttention",
+  refusesGradient: true,
   infer: (inputs, { heads }) => {
     const [q, k, v, keys, values, last, bias] = inputs as [Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor];
     const dtype = sameDType([q, k, v, keys, values, bias]);

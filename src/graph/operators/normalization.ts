@@ -4,7 +4,7 @@ import { rowsOf } from "../ndarray.ts";
 import { defineOperator, mismatch, requireDType, sameDType } from "../operator.ts";
 import { apply, apply1, type Tensor } from "../tensor.ts";
 import { size } from "./constant.ts";
-import { cast, div, exp, greaterEqual, maximum, mul, neg, sub } from "./elementwise.ts";
+import { add, cast, div, exp, greaterEqual, maximum, mul, neg, sub } from "./elementwise.ts";
 import { addAt } from "./indexing.ts";
 import { reshape } from "./movement.ts";
 import { matmul } from "./product.ts";
@@ -15,6 +15,15 @@ type None = Record<string, never>;
 function rowwise(x: Tensor): void {
   requireDType(x, ["float32", "float64", "float16"], "the operand");
   if (x.shape.length === 0) mismatch("a scalar has no last axis");
+}
+
+/** Of two parts of a gradient, either of which may be missing. */
+function sumOf(a: Tensor | undefined, b: Tensor | undefined): Tensor | undefined {
+  return a && b ? add(a, b) : (a ?? b);
+}
+
+function rowSums(x: Tensor): Tensor {
+  return reduceSum(x, -1, true);
 }
 
 const softmaxOperator = defineOperator<None>({
@@ -62,13 +71,16 @@ const softmaxMixOperator = defineOperator<None>({
       { dtype, shape: scores.shape },
     ];
   },
-  // With P the weights: dV = Pᵀ·dy, dP = dy·Vᵀ, dS = P∘(dP − Σₖ dP∘P), and that sum is Σₑ dy∘y, which is shorter.
-  gradient: ({ inputs: [, values], outputs: [y, weights], cotangents: [dy], needs }) => {
+  // With P the weights: dV = Pᵀ·dy, dP = dy·Vᵀ, dS = P∘(dP − Σₖ dP∘P), and that sum is Σₑ dy∘y, which is shorter. P is a
+  // result too: this gradient uses it, so a gradient of the gradient reaches it directly.
+  gradient: ({ inputs: [, values], outputs: [y, weights], cotangents: [dy, direct], needs }) => {
     const towardsScores = () => {
-      const sums = reduceSum(mul(dy!, y!), -1, true);
-      return mul(weights!, sub(matmul(dy!, values!, { transposeB: true }), sums));
+      const dWeights = sumOf(dy && matmul(dy, values!, { transposeB: true }), direct)!;
+      const sums = sumOf(dy && rowSums(mul(dy, y!)), direct && rowSums(mul(direct, weights!)))!;
+      return mul(weights!, sub(dWeights, sums));
     };
-    return [needs[0] ? towardsScores() : undefined, needs[1] ? matmul(weights!, dy!, { transposeA: true }) : undefined];
+    const towardsValues = () => dy && matmul(weights!, dy, { transposeA: true });
+    return [needs[0] ? towardsScores() : undefined, needs[1] ? towardsValues() : undefined];
   },
   onnx: ({ inputs, outputs, emit }) => {
     emit("Softmax", [inputs[0]!], { axis: -1 }, { outputs: [outputs[1]!] });
@@ -155,14 +167,14 @@ const crossEntropyOperator = defineOperator<None>({
     const index = reshape(maximum(targets!, 0), [rows, 1]);
     return [addAt(mul(softmax(logits!), weight), index, neg(weight)), undefined];
   },
-  onnx: ({ inputs, outputs, emit, scalar, ints, temporary }) => {
+  onnx: ({ inputs, outputs, inputTypes, emit, scalar, ints, temporary }) => {
     const step = (type: string, from: string[], attributes = {}) =>
       emit(type, from, attributes, { outputs: [temporary()] });
     const logs = step("LogSoftmax", [inputs[0]!], { axis: -1 });
     const known = step("GreaterOrEqual", [inputs[1]!, scalar("int32", 0)]);
     const index = step("Unsqueeze", [step("Max", [inputs[1]!, scalar("int32", 0)]), ints([1])]);
     const picked = step("Squeeze", [step("GatherElements", [logs, index], { axis: 1 }), ints([1])]);
-    emit("Where", [known, step("Neg", [picked]), scalar("float32", 0)], {}, { outputs });
+    emit("Where", [known, step("Neg", [picked]), scalar(inputTypes[0]!.dtype, 0)], {}, { outputs });
   },
   evaluate: ([logits, targets], { shapes, allocate }) => {
     const out = allocate(logits!.dtype, shapes[0]!);
@@ -202,18 +214,19 @@ const rmsNormOperator = defineOperator<{ readonly eps: number }>({
     ];
   },
   // With r = 1/√(mean x² + ε) and t = dy∘x:  dw = Σ r·t,  dx = r·(dy∘w) − x·(r³/D · Σ t∘w). The two sums are products
-  // with a vector, so nothing but t and the two terms of dx is as large as x.
-  gradient: ({ inputs, outputs: [, r], cotangents: [dy], needs }) => {
+  // with a vector, so nothing but t and the two terms of dx is as large as x. r is a result too: this gradient uses it, so
+  // a gradient of the gradient reaches it directly, and dx −= x·dr·r³/D.
+  gradient: ({ inputs, outputs: [, r], cotangents: [dy, dr], needs }) => {
     const [x, weight] = inputs as [Tensor, Tensor];
     const D = x.shape.at(-1)!;
     const rows = [sizeOf(x.shape.slice(0, -1)), D];
-    const t_ND = reshape(mul(dy!, x), rows);
+    const t_ND = dy && reshape(mul(dy, x), rows);
     const towardsX = () => {
-      const sums = reshape(matmul(t_ND, reshape(weight, [D, 1])), r!.shape);
-      const share = div(mul(sums, mul(r!, mul(r!, r!))), size(D));
-      return sub(mul(mul(dy!, weight), r!), mul(x, share));
+      const sums = sumOf(t_ND && reshape(matmul(t_ND, reshape(weight, [D, 1])), r!.shape), dr)!;
+      const share = div(mul(sums, mul(r!, mul(r!, r!))), cast(size(D), x.dtype));
+      return dy ? sub(mul(mul(dy, weight), r!), mul(x, share)) : neg(mul(x, share));
     };
-    const towardsWeight = () => reshape(matmul(reshape(r!, [1, rows[0]!]), t_ND), [D]);
+    const towardsWeight = () => t_ND && reshape(matmul(reshape(r!, [1, rows[0]!]), t_ND), [D]);
     return [needs[0] ? towardsX() : undefined, needs[1] ? towardsWeight() : undefined];
   },
   onnx: ({ inputs, outputs, target, attributes: { eps }, emit, ints, scalar, temporary }) => {

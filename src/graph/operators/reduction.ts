@@ -79,7 +79,7 @@ export const reduceMean = defineReduction("reduceMean", "ReduceMean", {
   finish: (sum, count) => sum / count,
   gradient: (dy, x, _, attributes) => {
     const count = attributes.axes.reduce<Dim>((product, axis) => mulDims(product, x.shape[axis]!), 1);
-    return spread(div(dy, size(count)), x.shape, attributes);
+    return spread(div(dy, cast(size(count), dy.dtype)), x.shape, attributes);
   },
 });
 
