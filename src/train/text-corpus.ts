@@ -1,0 +1,78 @@
+/**
+ * From text files to what a trainer needs: a vocabulary (given, or trained on these texts) and the texts as token pieces,
+ * some of them held out.
+ */
+import { buildTokenCorpus, type Document, type ReadOptions, readDocuments, type TokenCorpus } from "../data/index.ts";
+import { createAntTokenizer, parseVocabulary, type Tokenizer, trainVocabulary } from "../tokenizer/index.ts";
+
+export interface TextCorpusOptions extends ReadOptions {
+  /** Row length, the soft prompt included. */
+  readonly length: number;
+  readonly promptLength: number;
+  /** The vocabulary file's text; without it one is trained. */
+  readonly vocabulary?: string | undefined;
+  /** Size of a vocabulary that is trained; a small corpus may give fewer tokens. */
+  readonly vocabSize: number;
+  readonly heldOutShare: number;
+  /** Reads no further than this, taking documents from all files in turn, so that none is left out altogether. */
+  readonly maxCharacters: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface TextCorpus {
+  readonly tokenizer: Tokenizer;
+  /** The vocabulary in its file format. */
+  readonly vocabularyText: string;
+  readonly train: TokenCorpus;
+  readonly heldOut: TokenCorpus;
+  /** Whether reading stopped at `maxCharacters`. */
+  readonly cut: boolean;
+}
+
+/** Reads the files and cuts them up. Errors are those of the readers, the tokenizer and `buildTokenCorpus`. */
+export async function readTextCorpus(files: readonly string[], options: TextCorpusOptions): Promise<TextCorpus> {
+  const { documents, cut } = await collect(files, options);
+  const vocabularyText = options.vocabulary ?? (await trainedVocabulary(documents, options.vocabSize));
+  const tokenizer = createAntTokenizer(parseVocabulary(new TextEncoder().encode(vocabularyText)));
+  const { train, heldOut } = await buildTokenCorpus(documents, tokenizer, {
+    maxLength: options.length,
+    promptLength: options.promptLength,
+    heldOutShare: options.heldOutShare,
+    unknown: "drop",
+  });
+  return { tokenizer, vocabularyText, train, heldOut, cut };
+}
+
+async function trainedVocabulary(documents: readonly Document[], size: number): Promise<string> {
+  const { text } = await trainVocabulary(
+    documents.map((document) => document.text),
+    { size },
+  );
+  return text;
+}
+
+/** Documents of all files in turn, until there is enough. */
+async function collect(
+  files: readonly string[],
+  { maxCharacters, signal, ...reading }: TextCorpusOptions,
+): Promise<{ documents: Document[]; cut: boolean }> {
+  const documents: Document[] = [];
+  let open = files.map((file) => readDocuments([file], reading));
+  let characters = 0;
+  while (open.length > 0) {
+    for (const reader of [...open]) {
+      signal?.throwIfAborted();
+      const next = await reader.next();
+      if (next.done) {
+        open = open.filter((other) => other !== reader);
+        continue;
+      }
+      documents.push(next.value);
+      characters += next.value.text.length;
+      if (characters < maxCharacters) continue;
+      for (const other of open) await other.return(undefined);
+      return { documents, cut: true };
+    }
+  }
+  return { documents, cut: false };
+}

@@ -1,0 +1,215 @@
+/**
+ * The training loop: batches through the step and the optimizer, held-out losses on the way, the best weights kept.
+ *
+ * It knows no file and no terminal: what it finds goes to hooks, the clock and the signal come from outside. With the
+ * same corpus, settings, threads and no limit of time, losses are the same to the last bit.
+ */
+import { createBatchSource, evaluationBatches, type TokenCorpus } from "../data/index.ts";
+import { countTargets } from "../model/batch.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { parameterTable } from "../model/parameters.ts";
+import type { Runtime } from "../runtime/runtime.ts";
+import { DataError } from "../util/error.ts";
+import type { Seed } from "../util/random.ts";
+import { type AdamWOptions, createAdamW } from "./adamw.ts";
+import { type Arena, arenaLayout, createArena } from "./arena.ts";
+import { initializeParameter } from "./initialize.ts";
+import { learningRateAt, type Schedule } from "./schedule.ts";
+import { createTrainingStep, type TrainingStep } from "./step.ts";
+
+export interface TrainSettings {
+  readonly rows: number;
+  readonly recompute: "none" | "block";
+  readonly schedule: Schedule;
+  readonly optimizer: AdamWOptions;
+  readonly seed: Seed;
+  /** Share of samples with the fill objective. */
+  readonly fillShare: number;
+  /** Updates after which training ends. */
+  readonly maxSteps: number;
+  /** Milliseconds after which it ends, if that comes first. The schedule then follows the share of time that is gone. */
+  readonly maxMs: number;
+  /** Updates between two held-out losses. */
+  readonly evaluateEvery: number;
+  /** Pieces that a held-out loss is taken over. */
+  readonly evaluatePieces: number;
+  /** Ends after so many held-out losses in a row without a new best. 0: never. */
+  readonly patience: number;
+}
+
+export interface StepReport {
+  /** Updates done. */
+  readonly step: number;
+  /** Share of the work done, by steps or by time. */
+  readonly done: number;
+  /** Mean of this batch's targets, in nats. */
+  readonly loss: number;
+  readonly learningRate: number;
+  /** Before clipping. */
+  readonly gradientNorm: number;
+  /** Text tokens so far, and since the start a second. */
+  readonly tokens: number;
+  readonly tokensPerSecond: number;
+}
+
+export interface Evaluation {
+  readonly step: number;
+  /** Nats per token of the held-out text, every token predicted from those before it. */
+  readonly loss: number;
+}
+
+export interface TrainHooks {
+  now(): number;
+  readonly signal?: AbortSignal | undefined;
+  onStep?(report: StepReport): void;
+  onEvaluation?(evaluation: Evaluation): void;
+}
+
+export interface TrainResult {
+  /** The weights of the best held-out loss, or the last where nothing was held out. The caller disposes them. */
+  readonly parameters: Arena;
+  readonly steps: number;
+  readonly tokens: number;
+  /** Before the first update, at the best, and at the end; undefined without held-out text. */
+  readonly heldOut: { readonly before: Evaluation; readonly best: Evaluation; readonly last: Evaluation } | undefined;
+  readonly lastLoss: number;
+  readonly reason: "steps" | "time" | "patience" | "cancelled";
+}
+
+/** What `signal` being aborted does: the step under way is finished, and the result is what there is then. */
+export async function train(
+  runtime: Runtime,
+  config: ModelConfig,
+  corpus: { readonly train: TokenCorpus; readonly heldOut: TokenCorpus },
+  settings: TrainSettings,
+  hooks: TrainHooks,
+): Promise<TrainResult> {
+  const { rows, seed, maxSteps, maxMs } = settings;
+  const layout = arenaLayout(parameterTable(config));
+  const arena = () => createArena(runtime, layout);
+  const parameters = arena();
+  const owned: { dispose(): void }[] = [];
+  const own = <T extends { dispose(): void }>(thing: T): T => {
+    owned.push(thing);
+    return thing;
+  };
+  let completed = false;
+  try {
+    for (const parameter of layout.parameters) {
+      const values = new Float32Array(parameters.tensors.get(parameter.name)!.byteLength / 4);
+      initializeParameter(parameter, values, seed);
+      runtime.write(parameters.tensors.get(parameter.name)!, values);
+    }
+    const gradients = own(arena());
+    const moments = { first: own(arena()), second: own(arena()) };
+    const step = own(
+      await createTrainingStep(runtime, config, parameters, gradients, {
+        rows,
+        columns: corpus.train.maxLength,
+        recompute: settings.recompute,
+      }),
+    );
+    const optimizer = own(await createAdamW(runtime, parameters, gradients, moments, settings.optimizer));
+    const batches = createBatchSource(corpus.train, { rows, seed, fillShare: settings.fillShare });
+
+    const evaluate = async (at: number): Promise<Evaluation | undefined> => {
+      if (corpus.heldOut.pieces === 0) return undefined;
+      const evaluation = { step: at, loss: await heldOutLoss(step, corpus.heldOut, rows, settings.evaluatePieces) };
+      hooks.onEvaluation?.(evaluation);
+      return evaluation;
+    };
+    const before = await evaluate(0);
+    let best = before;
+    let last = before;
+    let bestWeights: Float32Array | undefined;
+    let withoutBest = 0;
+    let lastLoss = Number.NaN;
+    let reason: TrainResult["reason"] = "steps";
+    let updates = 0;
+    const startMs = hooks.now();
+
+    while (updates < maxSteps) {
+      if (hooks.signal?.aborted) {
+        reason = "cancelled";
+        break;
+      }
+      const timeShare = (hooks.now() - startMs) / maxMs;
+      if (timeShare >= 1) {
+        reason = "time";
+        break;
+      }
+      const learningRate = learningRateAt(settings.schedule, scheduledStep(settings.schedule, updates, timeShare));
+      const batch = batches.next();
+      lastLoss = await step.lossAndGradients(batch);
+      const gradientNorm = await optimizer.gradientNorm();
+      if (!Number.isFinite(lastLoss) || !Number.isFinite(gradientNorm)) throw diverged(updates, lastLoss, gradientNorm);
+      await optimizer.update(learningRate, gradientNorm);
+      updates++;
+      const elapsedMs = hooks.now() - startMs;
+      hooks.onStep?.({
+        step: updates,
+        done: Math.min(1, Math.max(updates / maxSteps, elapsedMs / maxMs)),
+        loss: lastLoss,
+        learningRate,
+        gradientNorm,
+        tokens: batches.tokens,
+        tokensPerSecond: elapsedMs > 0 ? (1000 * batches.tokens) / elapsedMs : 0,
+      });
+      if (updates % settings.evaluateEvery !== 0 && updates < maxSteps) continue;
+      last = await evaluate(updates);
+      if (last === undefined || best === undefined) continue;
+      if (last.loss < best.loss) {
+        best = last;
+        bestWeights = (await runtime.download(parameters.flat)) as Float32Array;
+        withoutBest = 0;
+      } else if (++withoutBest === settings.patience) {
+        reason = "patience";
+        break;
+      }
+    }
+    if (last && best && before) {
+      if (last.step !== updates) last = (await evaluate(updates)) ?? last;
+      if (last.loss < best.loss) best = last;
+      else if (bestWeights && best.step !== updates) runtime.write(parameters.flat, bestWeights);
+    }
+    completed = true;
+    return {
+      parameters,
+      steps: updates,
+      tokens: batches.tokens,
+      heldOut: before && best && last && { before, best, last },
+      lastLoss,
+      reason,
+    };
+  } finally {
+    for (const thing of owned.toReversed()) thing.dispose();
+    if (!completed) parameters.dispose();
+  }
+}
+
+/** Where training ends by time, the schedule goes by the share of time that is gone, if that is more. */
+function scheduledStep(schedule: Schedule, updates: number, timeShare: number): number {
+  return "total" in schedule ? Math.max(updates, Math.floor(timeShare * schedule.total)) : updates;
+}
+
+/** Mean over all tokens of the pieces; language modelling, every token a target. */
+async function heldOutLoss(step: TrainingStep, corpus: TokenCorpus, rows: number, maxPieces: number): Promise<number> {
+  let sum = 0;
+  let targets = 0;
+  for (const batch of evaluationBatches(corpus, { rows, objective: "lm", maxPieces })) {
+    const count = countTargets(batch);
+    if (count === 0) continue;
+    sum += (await step.loss(batch)) * count;
+    targets += count;
+  }
+  return sum / targets;
+}
+
+function diverged(updates: number, loss: number, norm: number): DataError {
+  return new DataError("CPM_TRAIN_DIVERGED", "the loss or the gradient is no number any more", {
+    where: `update ${updates + 1}`,
+    got: `loss ${loss}, gradient norm ${norm}`,
+    expected: "finite numbers",
+    hint: "Lower the learning rate (schedule.peak), lengthen the warm-up, or look for broken text in the corpus.",
+  });
+}
