@@ -54,10 +54,15 @@ export function inspectMachine(): Machine {
     usableProcessors: availableParallelism(),
     instructionSets: instructionSets(process.platform, process.arch, cpuInfo()),
     memoryBytes: totalmem(),
-    freeMemoryBytes: process.availableMemory?.() ?? freemem(),
+    freeMemoryBytes: freeMemoryBytes(),
     memoryLimitBytes: limit > 0 && limit < totalmem() ? limit : undefined,
     libc: process.platform === "linux" ? libc() : undefined,
   };
+}
+
+/** Memory that this process may still take. */
+export function freeMemoryBytes(): number {
+  return process.availableMemory?.() ?? freemem();
 }
 
 /** The instruction sets in the text of /proc/cpuinfo; where there is none, what the architecture guarantees. */

@@ -50,6 +50,14 @@ export const verbs: readonly Verb[] = [
     summary: { zh: "让模型续写文本", en: "let a model continue texts" },
     load: () => import("./verbs/generate.ts"),
   },
+  {
+    name: "forward",
+    summary: {
+      zh: "算出模型的输出与梯度，供与其他实现对照",
+      en: "compute a model's outputs and gradients, to compare with other implementations",
+    },
+    load: () => import("./verbs/forward.ts"),
+  },
 ];
 
 /** The verb that the words begin with, two words before one, and the words after it. */

@@ -1,5 +1,7 @@
 /** Decoding: sampling, beam search, streaming generation over a `DecodingSession`. */
+
 export { type BeamSearch, type BeamSettings, type BeamStep, createBeamSearch, type Hypothesis } from "./beam.ts";
+export { type CpmAntSessionOptions, createCpmAntSession } from "./cpm-ant-session.ts";
 export {
   type GenerationResult,
   type GenerationRun,
@@ -36,6 +38,7 @@ export {
 } from "./sample.ts";
 export type { DecodingSession } from "./session.ts";
 export {
+  type BatchSettings,
   createTextGenerator,
   decodingBytes,
   type EncodedPrompt,
@@ -48,3 +51,4 @@ export {
   type TextResult,
   vocabularyNames,
 } from "./text-generator.ts";
+export { loadWeights, type Weights } from "./weights.ts";

@@ -201,8 +201,11 @@ function takingTurns(session: DecodingSession): DecodingSession {
   };
 }
 
+/** The settings that decide how much memory a run takes. */
+export type BatchSettings = Pick<GenerateOptions, "mode" | "samples" | "beamSize" | "maxTokens">;
+
 /** Rows that decode side by side. */
-function batchRows({ mode, samples, beamSize }: GenerateOptions, prompts: number): number {
+function batchRows({ mode, samples, beamSize }: BatchSettings, prompts: number): number {
   return prompts * (mode === "beam" ? beamSize : samples);
 }
 
@@ -212,7 +215,7 @@ function batchRows({ mode, samples, beamSize }: GenerateOptions, prompts: number
  */
 export function decodingBytes(
   config: ModelConfig,
-  options: GenerateOptions,
+  options: BatchSettings,
   prompts: number,
   promptTokens: number,
 ): number {

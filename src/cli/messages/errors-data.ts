@@ -130,6 +130,24 @@ export const dataErrors: ErrorEntries = {
     en: "A file could not be written.",
     remedy: { zh: "检查磁盘和路径。", en: "Check the disk and the path." },
   },
+  CPM_FORWARD_INPUT: {
+    zh: "输入文件缺少张量，或张量的类型、形状、数值不对。",
+    en: "The input file lacks a tensor, or one has another dtype, shape or value than it must have.",
+    remedy: { zh: "按指出的张量改正输入文件。", en: "Correct the tensor that is named." },
+  },
+  CPM_FORWARD_NAN: {
+    zh: "结果中有非有限的数值。",
+    en: "A result has a value that is not finite.",
+    remedy: {
+      zh: "检查权重中有没有 NaN 或无穷大，配置与权重是否相配。",
+      en: "Check the weights for NaN and infinity, and that the config belongs to them.",
+    },
+  },
+  CPM_FORWARD_TARGET: {
+    zh: "没有目标，求不出梯度。",
+    en: "Gradients were asked for, but the batch has no target.",
+    remedy: { zh: "在 batch.target 中给出目标。", en: "Give targets in batch.target." },
+  },
   CPM_INFER_CAPACITY: {
     zh: "提示太长，没有留下生成的余地。",
     en: "A prompt leaves no room to generate.",

@@ -5,7 +5,7 @@ import { GenerateOptionsSchema } from "../../infer/options.ts";
 import { ConfigError } from "../../util/error.ts";
 import { defineCommand } from "../command.ts";
 import { type CommandContext, note, print, say } from "../context.ts";
-import { inspectMachine } from "../machine.ts";
+import { freeMemoryBytes } from "../machine.ts";
 import { generateMessages as messages } from "../messages/generate.ts";
 import { formatDuration, formatInteger, formatNumber } from "../quantity.ts";
 import { fileLines, linesOf } from "../text-input.ts";
@@ -72,7 +72,7 @@ export default defineCommand({
     const generator = createTextGenerator(runtime, opened, {
       promptTask,
       segment,
-      memoryLimitBytes: inspectMachine().freeMemoryBytes,
+      memoryLimitBytes: freeMemoryBytes(),
     });
     context.signal.throwIfAborted();
     const live = !context.json && prompts.length === 1 && options.samples === 1 && options.mode !== "beam";
