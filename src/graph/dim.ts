@@ -17,6 +17,11 @@ export type Shape = readonly Dim[];
 /** What named sizes are at run time. */
 export type DimValues = ReadonlyMap<string, number>;
 
+/** Whether something found among attributes is a size that is not a number. */
+export function isSymbolic(value: unknown): value is SymbolicDim {
+  return typeof value === "object" && value !== null && "terms" in value && "text" in value;
+}
+
 const interned = new Map<string, SymbolicDim>();
 
 function fromTerms(terms: Map<string, number>): Dim {

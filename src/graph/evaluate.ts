@@ -5,7 +5,7 @@
  * operator are not.
  */
 import { ShapeError } from "../util/error.ts";
-import { type Dim, type DimValues, formatShape, resolveShape, type Shape } from "./dim.ts";
+import { type Dim, type DimValues, formatShape, namesIn, resolveShape, type Shape } from "./dim.ts";
 import type { Graph } from "./graph.ts";
 import { allocateArray, type Precision } from "./ndarray.ts";
 import type { NdArray } from "./operator.ts";
@@ -26,10 +26,12 @@ export function solveSizes(graph: Graph, shapes: Readonly<Record<string, readonl
     if (got === undefined) continue;
     if (got.length !== declared.length) fail(name, declared, got);
     declared.forEach((size, axis) => {
-      if (typeof size === "number" ? size !== got[axis] : false) fail(name, declared, got);
-      if (typeof size === "number") return;
-      const simple = size.terms.length === 1 && size.terms[0]![1] === 1 && !size.text.includes("*");
-      if (!simple) pending.push([name, size, got[axis]!]);
+      if (typeof size === "number") {
+        if (size !== got[axis]) fail(name, declared, got);
+        return;
+      }
+      const isName = namesIn(size)[0] === size.text;
+      if (!isName) pending.push([name, size, got[axis]!]);
       else if ((values.get(size.text) ?? got[axis]) !== got[axis]) fail(name, declared, got);
       else values.set(size.text, got[axis]!);
     });
@@ -40,7 +42,11 @@ export function solveSizes(graph: Graph, shapes: Readonly<Record<string, readonl
   return values;
 }
 
-/** Values of a graph's outputs for values of its inputs, both by name. */
+/**
+ * Values of a graph's outputs for values of its inputs, both by name. Inputs that no output needs may be left out.
+ *
+ * Errors: `CPM_SHAPE_MISMATCH` and `CPM_DTYPE_MISMATCH` with the input's name.
+ */
 export function evaluateGraph(
   graph: Graph,
   inputs: Readonly<Record<string, NdArray>>,
@@ -53,7 +59,14 @@ export function evaluateGraph(
   const values = new Map<Tensor, NdArray>();
   for (const [name, tensor] of graph.inputTensors) {
     const given = inputs[name];
-    if (given !== undefined) values.set(tensor, given);
+    if (given === undefined) continue;
+    if (given.dtype !== tensor.dtype) {
+      throw new ShapeError("CPM_DTYPE_MISMATCH", `the input ${name} of ${graph.name} has another dtype`, {
+        got: given.dtype,
+        expected: tensor.dtype,
+      });
+    }
+    values.set(tensor, given);
   }
   for (const node of graph.nodes) {
     if (values.has(node.outputs[0]!)) continue;

@@ -46,7 +46,7 @@ suite("valueAndGrad", () => {
   test("gives the value and a tree of gradients like the parameters' tree", () => {
     const graph = trace(
       "f",
-      ({ params, x }) => valueAndGrad((p: typeof params) => reduceSum(mul(mul(p.scale, x), p.inner[0])))(params),
+      ({ params, x }) => valueAndGrad((p: typeof params) => reduceSum(mul(mul(p.scale, x), p.inner[0]!)))(params),
       { params: { scale: vector, inner: [vector] as const }, x: vector },
     );
     assert.deepEqual(

@@ -25,9 +25,12 @@ export type TensorsOf<Specs> = MapTree<Specs, TensorSpec, Tensor>;
 
 /** A graph from given tensors. Inputs that no output needs stay part of its signature. */
 export function createGraph(name: string, inputs: readonly NamedTensor[], outputs: readonly NamedTensor[]): Graph {
-  const names = [...inputs, ...outputs].map(([portName]) => portName);
-  const twice = names.find((portName, i) => names.indexOf(portName) !== i);
-  if (twice !== undefined) throw new Error(`internal: ${name} has two ports named ${twice}`);
+  const names = new Set<string>();
+  for (const [portName] of [...inputs, ...outputs]) {
+    if (portName === "") throw new Error(`internal: ${name} has a port without a name: give and return objects`);
+    if (names.has(portName)) throw new Error(`internal: ${name} has two ports named ${portName}`);
+    names.add(portName);
+  }
   const nodes = nodesFor(outputs.map(([, tensor]) => tensor));
   const known = new Set(inputs.map(([, tensor]) => tensor.node));
   const stray = nodes.find((node) => node.operator.name === "input" && !known.has(node));

@@ -58,7 +58,20 @@ export function apply<A extends Attributes>(
   inputs: readonly Tensor[],
   attributes: A,
 ): readonly Tensor[] {
-  const origin = captureOrigin();
+  return createNode(operator as Operator, inputs, attributes, captureOrigin()).outputs;
+}
+
+/** The same operation on other inputs, or with other attributes, remembered as the same line of the user's code. */
+export function reapply(node: Node, inputs: readonly Tensor[], attributes: Attributes = node.attributes): Node {
+  return createNode(node.operator, inputs, attributes, node.origin);
+}
+
+function createNode(
+  operator: Operator,
+  inputs: readonly Tensor[],
+  attributes: Attributes,
+  origin: Error | undefined,
+): Node {
   let types: readonly TensorSpec[];
   try {
     types = operator.infer(inputs, attributes);
@@ -72,21 +85,11 @@ export function apply<A extends Attributes>(
     });
   }
   const outputs: Tensor[] = [];
-  const node: Node = { id: nextId++, operator: operator as Operator, inputs, attributes, outputs, origin };
+  const node: Node = { id: nextId++, operator, inputs, attributes, outputs, origin };
   types.forEach(({ dtype, shape }, index) => {
     outputs.push({ node, index, dtype, shape });
   });
-  return outputs;
-}
-
-/** The same operation on other inputs, or with other attributes, remembered as the same line of the user's code. */
-export function reapply(node: Node, inputs: readonly Tensor[], attributes: Attributes = node.attributes): Node {
-  const outputs: Tensor[] = [];
-  const copy: Node = { id: nextId++, operator: node.operator, inputs, attributes, outputs, origin: node.origin };
-  node.operator.infer(inputs, attributes).forEach((type, index) => {
-    outputs.push({ node: copy, index, dtype: type.dtype, shape: type.shape });
-  });
-  return copy;
+  return node;
 }
 
 /** `apply` for operators with a single output. */
@@ -106,7 +109,7 @@ export function describeTensor(tensor: TensorSpec): string {
   return `${tensor.dtype}${formatShape(tensor.shape)}`;
 }
 
-function captureOrigin(): Error | undefined {
+function captureOrigin(): Error {
   const limit = Error.stackTraceLimit;
   Error.stackTraceLimit = 16;
   const origin = new Error("origin");
@@ -114,10 +117,12 @@ function captureOrigin(): Error | undefined {
   return origin;
 }
 
-/** The first line of a stack outside this folder: `file:line:column` in the code that called an operator. */
+/** Where this folder's code lies, as stack traces name it. */
+const ownFolder = new URL(".", import.meta.url).href;
+
+/** The first line of a stack outside this folder, `function (file:line:column)`: the code that called an operator. */
 export function originLine(origin: Error | undefined): string | undefined {
   const frames = origin?.stack?.split("\n").slice(1) ?? [];
-  const own = /[\\/](?:src|dist)[\\/]graph[\\/](?!.*\.test\.ts)/;
-  const frame = frames.find((line) => !own.test(line)) ?? frames.at(-1);
+  const frame = frames.find((line) => !line.includes(ownFolder) || line.includes(".test.ts")) ?? frames.at(-1);
   return frame?.trim().replace(/^at /, "").replace("file://", "");
 }

@@ -23,8 +23,12 @@ export function writeOnnx(graph: Graph, options: EmitOptions): Uint8Array {
   const initializers = new Map<string, TensorProto>();
   const names = new Map<Tensor, string>();
   const outputNames = new Map<Tensor, string>();
+  const taken = new Set([...graph.inputs, ...graph.outputs].map(({ name }) => name));
   let counter = 0;
-  const fresh = (stem: string) => `${stem}_${++counter}`;
+  const fresh = (stem: string): string => {
+    const name = `${stem}_${++counter}`;
+    return taken.has(name) ? fresh(stem) : name;
+  };
   const push = (type: string, inputs: readonly string[], outputs: readonly string[], rest: Partial<NodeProto> = {}) => {
     nodes.push({ name: fresh(type), type, domain: "", attributes: {}, inputs, outputs, ...rest });
     return outputs[0]!;
@@ -134,7 +138,7 @@ function createSizeEmitter(graph: Graph, options: EmitOptions, { push, fresh, in
     if (typeof size === "number") return ints([size]);
     const found = known.get(size.text);
     if (found !== undefined) return found;
-    const isName = namesIn(size).length === 1 && size.text === namesIn(size)[0];
+    const isName = size.text === namesIn(size)[0];
     const result = isName ? named(size.text) : polynomial(size);
     known.set(formatDim(size), result);
     return result;

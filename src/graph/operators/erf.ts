@@ -13,5 +13,6 @@ export function erf(x: number): number {
     term *= (2 * x * x) / (2 * n + 1);
     sum += term;
   }
-  return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum;
+  const value = (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum;
+  return Math.max(-1, Math.min(1, value)); // near ±1 rounding may step over it
 }

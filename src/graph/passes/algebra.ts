@@ -6,7 +6,8 @@ import { matmul } from "../operators/product.ts";
 import type { Node, Tensor } from "../tensor.ts";
 import { literalNumber } from "./literal.ts";
 
-type Rule = (node: Node) => Tensor | undefined;
+type Uses = (tensor: Tensor) => number;
+type Rule = (node: Node, uses: Uses) => Tensor | undefined;
 
 /** The operand that is not this literal, where it already has the result's shape. */
 function withoutNeutral(node: Node, neutral: number, commutes: boolean): Tensor | undefined {
@@ -17,14 +18,14 @@ function withoutNeutral(node: Node, neutral: number, commutes: boolean): Tensor 
   return undefined;
 }
 
-/** (α·A·B)·c = (αc)·A·B */
-function scaledProduct(node: Node): Tensor | undefined {
+/** (α·A·B)·c = (αc)·A·B, where nothing else needs the product. */
+function scaledProduct(node: Node, uses: Uses): Tensor | undefined {
   const [a, b] = node.inputs as [Tensor, Tensor];
   for (const [product, factor] of [
     [a, literalNumber(b)],
     [b, literalNumber(a)],
   ] as const) {
-    if (factor === undefined || product.node.operator.name !== "matmul") continue;
+    if (factor === undefined || product.node.operator.name !== "matmul" || uses(product) > 1) continue;
     const [left, right] = product.node.inputs as [Tensor, Tensor];
     const { transposeA, transposeB, alpha } = product.node.attributes;
     return matmul(left, right, { transposeA, transposeB, alpha: alpha * factor });
@@ -32,14 +33,14 @@ function scaledProduct(node: Node): Tensor | undefined {
   return undefined;
 }
 
-/** x + (zeros with rows added) = x with rows added, where nothing has to be broadcast. */
-function addedRows(node: Node): Tensor | undefined {
+/** x + (zeros with rows added) = x with rows added, where nothing has to be broadcast and nothing else needs the rows. */
+function addedRows(node: Node, uses: Uses): Tensor | undefined {
   const [a, b] = node.inputs as [Tensor, Tensor];
   for (const [base, sums] of [
     [a, b],
     [b, a],
   ] as const) {
-    if (sums.node.operator.name !== "scatterAddRows" || !sameShape(base.shape, sums.shape)) continue;
+    if (sums.node.operator.name !== "scatterAddRows" || !sameShape(base.shape, sums.shape) || uses(sums) > 1) continue;
     const [indices, updates] = sums.node.inputs as [Tensor, Tensor];
     return addRows(base, indices, updates, sums.node.attributes);
   }
@@ -47,9 +48,9 @@ function addedRows(node: Node): Tensor | undefined {
 }
 
 const rules: Readonly<Record<string, Rule>> = {
-  add: (node) => withoutNeutral(node, 0, true) ?? addedRows(node),
+  add: (node, uses) => withoutNeutral(node, 0, true) ?? addedRows(node, uses),
   sub: (node) => withoutNeutral(node, 0, false),
-  mul: (node) => withoutNeutral(node, 1, true) ?? scaledProduct(node),
+  mul: (node, uses) => withoutNeutral(node, 1, true) ?? scaledProduct(node, uses),
   div: (node) => withoutNeutral(node, 1, false),
   neg: ({ inputs: [x] }) => (x!.node.operator.name === "neg" ? x!.node.inputs[0]! : undefined),
   reshape: ({ inputs: [x], outputs: [y] }) => {
@@ -68,7 +69,7 @@ const rules: Readonly<Record<string, Rule>> = {
 };
 
 /** A replacement for `rewrite`. */
-export function algebra(node: Node): readonly Tensor[] | undefined {
-  const simpler = rules[node.operator.name]?.(node);
+export function algebra(node: Node, uses: Uses): readonly Tensor[] | undefined {
+  const simpler = rules[node.operator.name]?.(node, uses);
   return simpler && [simpler];
 }

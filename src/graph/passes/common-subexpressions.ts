@@ -1,5 +1,5 @@
 /** The same operator on the same inputs is computed once. */
-
+import { isSymbolic } from "../dim.ts";
 import type { Replace } from "../rewrite.ts";
 import type { Node, Tensor } from "../tensor.ts";
 import { isPlain } from "./literal.ts";
@@ -10,17 +10,20 @@ export function commonSubexpressions(): Replace {
   return (node: Node) => {
     if (node.operator.name === "input" || !isPlain(node.attributes)) return undefined;
     const inputs = node.inputs.map((tensor) => `${tensor.node.id}.${tensor.index}`).join(" ");
-    const key = `${node.operator.name}(${inputs})${JSON.stringify(node.attributes, dimText)}`;
+    const key = `${node.operator.name}(${inputs})${JSON.stringify(node.attributes, exactText)}`;
     const found = seen.get(key);
     if (found === undefined) seen.set(key, node.outputs);
     return found;
   };
 }
 
-/** Symbolic sizes by their text; numbers' arrays by their numbers, so that equal literals are one. */
-function dimText(_: string, value: unknown): unknown {
+/**
+ * For JSON: symbolic sizes by their text; arrays of numbers as arrays, so that equal literals are one; and the numbers that
+ * JSON would confuse (−0 with 0, infinities and NaN with null) by name.
+ */
+function exactText(_: string, value: unknown): unknown {
+  if (Object.is(value, -0)) return "-0";
+  if (typeof value === "number" && !Number.isFinite(value)) return String(value);
   if (ArrayBuffer.isView(value)) return Array.from(value as unknown as ArrayLike<number>);
-  return typeof value === "object" && value !== null && "terms" in value
-    ? (value as unknown as { text: string }).text
-    : value;
+  return isSymbolic(value) ? value.text : value;
 }

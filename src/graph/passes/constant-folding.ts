@@ -5,6 +5,7 @@ import { allocateArray } from "../ndarray.ts";
 import type { NdArray } from "../operator.ts";
 import { constant, constantOperator } from "../operators/constant.ts";
 import type { Node, Tensor } from "../tensor.ts";
+import { hasSymbolicSize } from "./literal.ts";
 
 /** Results above this size stay computed: a program should not grow by what it can make itself. */
 const largestElements = 1024;
@@ -12,6 +13,7 @@ const largestElements = 1024;
 /** A replacement for `rewrite`. */
 export function constantFolding(node: Node): readonly Tensor[] | undefined {
   if (node.operator === constantOperator || node.operator.name === "input") return undefined;
+  if (hasSymbolicSize(node.attributes)) return undefined;
   if (!node.inputs.every((tensor) => tensor.node.operator === constantOperator)) return undefined;
   if (!node.outputs.every((output) => isKnown(output.shape) && elementCount(output.shape) <= largestElements)) {
     return undefined;

@@ -1,4 +1,5 @@
 /** Reading literals back out of a graph. */
+import { isSymbolic } from "../dim.ts";
 import { constantOperator } from "../operators/constant.ts";
 import type { Attributes, Tensor } from "../tensor.ts";
 
@@ -9,6 +10,13 @@ const smallElements = 4096;
 export function isPlain(attributes: Attributes): boolean {
   return Object.values(attributes).every(
     (value) => !ArrayBuffer.isView(value) || value.byteLength <= smallElements * 8,
+  );
+}
+
+/** Whether attributes depend on sizes that are not known yet. */
+export function hasSymbolicSize(attributes: Attributes): boolean {
+  return Object.values(attributes).some(
+    (value) => isSymbolic(value) || (Array.isArray(value) && value.some(isSymbolic)),
   );
 }
 
