@@ -10,15 +10,14 @@
  * so that dB = s · dW′ Aᵀ and dA = s · Bᵀ dW′.
  */
 import assert from "node:assert/strict";
+import { join } from "node:path";
 import { before, suite, test } from "node:test";
-import { openSafetensors } from "../src/checkpoint/index.ts";
-import { parameterTable } from "../src/model/parameters.ts";
-import { createNativeRuntime } from "../src/runtime/index.ts";
-import { arenaLayout, createArena } from "../src/train/arena.ts";
-import { createTrainingStep } from "../src/train/step.ts";
+import { openSafetensors, writeSafetensors } from "../src/checkpoint/index.ts";
+import { runCli } from "./support/cli-world.ts";
 import { assertClose, relativeError } from "./support/close.ts";
-import { type GoldenTensor, goldenBatch, goldenConfig, goldenPath, readGolden } from "./support/golden.ts";
+import { type GoldenTensor, goldenConfig, goldenPath, readGolden, readTensors } from "./support/golden.ts";
 import { skipWithoutShared } from "./support/shared.ts";
+import { temporaryFolder } from "./support/text-model.ts";
 
 interface Matrix {
   readonly rows: number;
@@ -66,49 +65,47 @@ suite("golden LoRA", { skip: skipWithoutShared("golden") }, () => {
     targets = [...golden.keys()].flatMap((name) => /^delta\.(.*)\.lora_A$/.exec(name)?.[1] ?? []);
   });
 
-  /** Loss, logits and gradients of the base with `scale` · B A added to every target. */
-  async function run(scale: number) {
-    using runtime = createNativeRuntime();
-    const layout = arenaLayout(parameterTable(config));
-    const [parameters, gradients] = [createArena(runtime, layout), createArena(runtime, layout)];
-    for (const [name, tensor] of parameters.tensors) {
-      const weight = Float32Array.from(base.get(name)!.data);
+  const folder = temporaryFolder("cpm-lora-");
+
+  /** What `cpm forward --grad` makes of a model on the golden batch. */
+  async function forward(model: string): Promise<Map<string, GoldenTensor>> {
+    const output = join(folder, "output.safetensors");
+    const files = ["--config", goldenPath("full.config.json"), "--input", goldenPath("lora.train.safetensors")];
+    const { code, stderr } = await runCli(["forward", "--model", model, ...files, "--output", output, "--grad"]);
+    assert.equal(code, 0, stderr);
+    return await readTensors(output);
+  }
+
+  /** The same of the base with `scale` · B A added to every target. */
+  async function forwardMerged(scale: number): Promise<Map<string, GoldenTensor>> {
+    const tensors = [...base].map(([name, { shape, data }]) => {
+      const weight = Float32Array.from(data);
       const target = name.replace(/\.weight$/, "");
       if (targets.includes(target)) {
-        const part = (factor: "A" | "B") => matrix(golden.get(`delta.${target}.lora_${factor}`)!);
-        const added = product(part("B"), part("A"), scale);
-        assert.deepEqual([added.rows, added.columns], tensor.shape);
+        const added = product(factor(target, "B"), factor(target, "A"), scale);
+        assert.deepEqual([added.rows, added.columns], shape);
         for (let i = 0; i < weight.length; i++) weight[i]! += added.data[i]!;
       }
-      runtime.write(tensor, weight);
-    }
-    const batch = goldenBatch(golden);
-    const step = await createTrainingStep(runtime, config, parameters, gradients, { ...batch, recompute: "none" });
-    const { logits } = await step.outputs(batch);
-    const loss = await step.lossAndGradients(batch);
-    const gradientOf = new Map<string, Matrix>();
-    for (const target of targets) {
-      const tensor = gradients.tensors.get(`${target}.weight`)!;
-      gradientOf.set(
-        target,
-        matrix({ shape: tensor.shape, data: (await runtime.download(tensor)).slice() as Float32Array }),
-      );
-    }
-    return { logits: (await runtime.download(logits)).slice() as Float32Array, loss, gradientOf };
+      return { name, dtype: "float32" as const, shape, read: () => weight };
+    });
+    const model = join(folder, "merged.safetensors");
+    await writeSafetensors(model, tensors);
+    return await forward(model);
   }
+
+  const factor = (target: string, name: "A" | "B") => matrix(golden.get(`delta.${target}.lora_${name}`)!);
 
   test("merged weights give the logits, the loss and the gradients of both factors", async (t) => {
     assert.equal(targets.length, 2 * config.layers);
     const scale = branchScale * Math.sqrt(config.dimModel);
-    const { logits, loss, gradientOf } = await run(scale);
-    assertClose(logits, golden.get("logits")!.data, 1e-5, "logits");
-    assertClose([loss], golden.get("loss")!.data, 1e-5, "loss");
+    const results = await forwardMerged(scale);
+    for (const name of ["logits", "loss"]) assertClose(results.get(name)!.data, golden.get(name)!.data, 1e-5, name);
     let worst = 0;
-    for (const [target, dW] of gradientOf) {
-      const factor = (name: "A" | "B") => matrix(golden.get(`delta.${target}.lora_${name}`)!);
+    for (const target of targets) {
+      const dW = matrix(results.get(`grad.${target}.weight`)!);
       const derived = {
-        A: product(transposed(factor("B")), dW, scale),
-        B: product(dW, transposed(factor("A")), scale),
+        A: product(transposed(factor(target, "B")), dW, scale),
+        B: product(dW, transposed(factor(target, "A")), scale),
       };
       for (const name of ["A", "B"] as const) {
         const expected = golden.get(`grad.${target}.lora_${name}`)!;
@@ -120,9 +117,11 @@ suite("golden LoRA", { skip: skipWithoutShared("golden") }, () => {
   });
 
   test("the branch is not divided by √in, and it matters", async () => {
+    const logitsOf = (results: Map<string, GoldenTensor>) => results.get("logits")!.data;
     for (const scale of [branchScale, 0]) {
-      const { logits } = await run(scale);
-      assert.ok(relativeError(logits, golden.get("logits")!.data) > 1e-3, `scale ${scale} must not fit`);
+      const error = relativeError(logitsOf(await forwardMerged(scale)), golden.get("logits")!.data);
+      assert.ok(error > 1e-3, `scale ${scale} must not fit`);
     }
+    assert.deepEqual(logitsOf(await forward(goldenPath("lora.base.safetensors"))), logitsOf(await forwardMerged(0)));
   });
 });

@@ -6,8 +6,10 @@ import { type ModelConfig, parseConfig } from "../../src/model/config.ts";
 import { sharedPath } from "./shared.ts";
 
 export interface GoldenTensor {
+  /** As the file calls it. */
+  readonly dtype: string;
   readonly shape: readonly number[];
-  readonly data: ArrayLike<number>;
+  readonly data: readonly number[];
 }
 
 export function goldenPath(file: string): string {
@@ -16,11 +18,15 @@ export function goldenPath(file: string): string {
 
 /** All tensors of a golden safetensors file as plain numbers. */
 export async function readGolden(file: string): Promise<Map<string, GoldenTensor>> {
-  const checkpoint = await openSafetensors(goldenPath(file));
+  return await readTensors(goldenPath(file));
+}
+
+/** All tensors of a safetensors file as plain numbers. */
+export async function readTensors(path: string): Promise<Map<string, GoldenTensor>> {
+  const checkpoint = await openSafetensors(path);
   const tensors = new Map<string, GoldenTensor>();
-  for (const [name, tensor] of checkpoint.tensors) {
-    const data = await tensor.read();
-    tensors.set(name, { shape: tensor.shape, data: data instanceof BigInt64Array ? Array.from(data, Number) : data });
+  for (const [name, { shape, storedDType: dtype, read }] of checkpoint.tensors) {
+    tensors.set(name, { dtype, shape, data: Array.from(await read(), Number) });
   }
   await checkpoint.close();
   return tensors;
