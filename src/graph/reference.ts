@@ -1,18 +1,12 @@
 /**
  * The reference runtime: implements `Runtime` by evaluating graphs directly. For tests, and for reading.
  *
- * It takes only programs of this folder's `Graph` type, has one thread and no speed at all.
+ * It takes only programs of this folder's `Graph` type, has one thread and no speed at all. What is right and wrong to do
+ * with its handles is what every runtime's contract says; test/runtime-conformance.test.ts holds all of them to it.
  */
-import {
-  byteLength,
-  type DType,
-  elementCount,
-  type HostArray,
-  hostArray,
-  isFloat,
-  newHostArray,
-} from "../runtime/dtype.ts";
+import { byteLength, elementCount, type HostArray } from "../runtime/dtype.ts";
 import type {
+  Binding,
   CompileOptions,
   DeviceTensor,
   MemoryReport,
@@ -21,166 +15,32 @@ import type {
   ProgramSource,
   Runtime,
 } from "../runtime/runtime.ts";
-import { RuntimeError, UnsupportedError } from "../util/error.ts";
-import { bfloat16ToNumber, float16ToNumber, numberToBfloat16, numberToFloat16 } from "../util/float16.ts";
+import { RuntimeError, ShapeError, UnsupportedError } from "../util/error.ts";
 import { evaluateGraph } from "./evaluate.ts";
 import type { Graph } from "./graph.ts";
-import { newArray, type Precision } from "./ndarray.ts";
+import type { Precision } from "./ndarray.ts";
 import type { NdArray } from "./operator.ts";
+import {
+  allocateTensor,
+  checkShape,
+  describeMemory,
+  fromNdArray,
+  type Ledger,
+  type ReferenceTensor,
+  toNdArray,
+} from "./reference-tensor.ts";
 
-/** Memory that several tensors may lie over; freed with the last. */
-interface Storage {
-  readonly bytes: Uint8Array<ArrayBuffer>;
-  owners: number;
-}
+type Tensors = Readonly<Record<string, DeviceTensor>>;
 
-interface ReferenceTensor extends DeviceTensor {
-  readonly storage: Storage;
-  readonly byteOffset: number;
-}
-
+/** `precision` (default float32) is that of all floats while a program runs; tensors keep their dtypes. */
 export function createReferenceRuntime(options: { readonly precision?: Precision } = {}): Runtime {
   const precision = options.precision ?? "float32";
-  const storages = new Set<Storage>();
+  const ledger: Ledger = { tensors: new Set(), tensorBytes: 0, peakTensorBytes: 0 };
   const programs = new Set<Program>();
-  const tensors = new Set<DeviceTensor>();
-  let peakTensorBytes = 0;
   let ended = false;
-
-  const tensorBytes = () => [...storages].reduce((sum, { bytes }) => sum + bytes.byteLength, 0);
-  const alive = (what: string, gone: boolean) => {
-    if (gone || ended) throw new RuntimeError("CPM_RUNTIME_DISPOSED", `${what} was used after its end`);
+  const assertAlive = (action: string) => {
+    if (ended) throw endedError("a runtime", action);
   };
-
-  function createTensor(storage: Storage, dtype: DType, shape: readonly number[], byteOffset: number): ReferenceTensor {
-    let disposed = false;
-    storage.owners++;
-    const bytes = byteLength(dtype, shape);
-    const tensor: ReferenceTensor = {
-      dtype,
-      shape,
-      byteLength: bytes,
-      storage,
-      byteOffset,
-      get disposed() {
-        return disposed;
-      },
-      view() {
-        alive("a tensor", disposed);
-        return hostArray(dtype, storage.bytes.buffer, byteOffset, bytes);
-      },
-      alias(newShape, offset = 0, newDType = dtype) {
-        alive("a tensor", disposed);
-        if (offset < 0 || offset + byteLength(newDType, newShape) > bytes) {
-          throw new RuntimeError("CPM_RUNTIME_ALIAS", "an alias reaches beyond its tensor", {
-            got: `${newDType}[${newShape}] from byte ${offset}`,
-            expected: `at most ${bytes} bytes`,
-          });
-        }
-        return createTensor(storage, newDType, newShape, byteOffset + offset);
-      },
-      dispose() {
-        alive("a tensor", disposed);
-        disposed = true;
-        tensors.delete(tensor);
-        if (--storage.owners === 0) {
-          storages.delete(storage);
-          storage.bytes.buffer.transfer(0);
-        }
-      },
-      [Symbol.dispose]() {
-        tensor.dispose();
-      },
-    };
-    tensors.add(tensor);
-    return tensor;
-  }
-
-  function allocate(dtype: DType, shape: readonly number[]): ReferenceTensor {
-    alive("the runtime", ended);
-    const storage: Storage = {
-      bytes: new Uint8Array(new ArrayBuffer(Math.ceil(byteLength(dtype, shape) / 8) * 8)),
-      owners: 0,
-    };
-    storages.add(storage);
-    const tensor = createTensor(storage, dtype, shape, 0);
-    peakTensorBytes = Math.max(peakTensorBytes, tensorBytes());
-    return tensor;
-  }
-
-  function compile(source: ProgramSource, { constants = {} }: CompileOptions = {}): Promise<Program> {
-    alive("the runtime", ended);
-    if (!("nodes" in source)) {
-      throw new UnsupportedError("CPM_RUNTIME_UNSUPPORTED", "the reference runtime evaluates graphs, not ONNX bytes", {
-        where: source.name,
-      });
-    }
-    const graph = source as Graph;
-    let disposed = false;
-    const inputs = graph.inputs.filter(({ name }) => !(name in constants));
-    const execute = (given: Readonly<Record<string, DeviceTensor>>) => {
-      alive(`the program ${graph.name}`, disposed);
-      checkPorts(graph.name, inputs, given);
-      const values: Record<string, NdArray> = {};
-      for (const [name, tensor] of Object.entries({ ...given, ...constants }))
-        values[name] = toNdArray(tensor, precision);
-      return evaluateGraph(graph, values, precision);
-    };
-    const store = (value: NdArray, into: DeviceTensor | undefined, name: string) => {
-      const tensor = into ?? allocate(graph.outputs.find((port) => port.name === name)!.dtype, value.shape);
-      if (String(tensor.shape) !== String(value.shape)) {
-        throw new RuntimeError("CPM_RUNTIME_RUN", `the output ${name} of ${graph.name} has another shape`, {
-          got: `[${tensor.shape}]`,
-          expected: `[${value.shape}]`,
-        });
-      }
-      fromNdArray(value, tensor);
-      return tensor;
-    };
-    const program: Program = {
-      name: graph.name,
-      inputs,
-      outputs: graph.outputs,
-      get disposed() {
-        return disposed;
-      },
-      bind(given, outputs) {
-        alive(`the program ${graph.name}`, disposed);
-        checkPorts(graph.name, inputs, given);
-        checkPorts(graph.name, graph.outputs, outputs);
-        let unbound = false;
-        const runSync = () => {
-          alive(`a binding of ${graph.name}`, unbound);
-          for (const [name, value] of Object.entries(execute(given))) store(value, outputs[name], name);
-        };
-        return {
-          run: async () => runSync(),
-          runSync,
-          dispose() {
-            alive(`a binding of ${graph.name}`, unbound);
-            unbound = true;
-          },
-        };
-      },
-      async run(given, outputs = {}) {
-        const results = execute(given);
-        return Object.fromEntries(
-          Object.entries(results).map(([name, value]) => [name, store(value, outputs[name], name)]),
-        );
-      },
-      dispose() {
-        alive(`the program ${graph.name}`, disposed);
-        disposed = true;
-        programs.delete(program);
-      },
-      [Symbol.dispose]() {
-        program.dispose();
-      },
-    };
-    programs.add(program);
-    return Promise.resolve(program);
-  }
-
   const runtime: Runtime = {
     info: {
       kind: "reference",
@@ -190,99 +50,229 @@ export function createReferenceRuntime(options: { readonly precision?: Precision
       availableProviders: ["reference"],
       threads: 1,
     },
-    compile,
-    allocate,
+    async compile(source: ProgramSource, { constants = {} }: CompileOptions = {}) {
+      assertAlive("compile");
+      return createProgram(ledger, programs, graphOf(source), constants, precision);
+    },
+    allocate(dtype, shape) {
+      assertAlive("allocate");
+      return allocateTensor(ledger, dtype, shape);
+    },
     upload(data, dtype, shape) {
-      const tensor = allocate(dtype, shape);
-      runtime.write(tensor, data.length === tensor.view().length ? data : data.subarray(0, tensor.view().length));
+      assertAlive("upload");
+      checkShape(dtype, shape);
+      if (data.byteLength < byteLength(dtype, shape)) {
+        throw new ShapeError("CPM_RUNTIME_SHAPE", "there is not enough data for a tensor", {
+          got: `${data.length} elements`,
+          expected: `${elementCount(shape)} elements of ${describeMemory({ dtype, shape })}`,
+        });
+      }
+      const tensor = allocateTensor(ledger, dtype, shape);
+      try {
+        runtime.write(tensor, data.subarray(0, tensor.view().length));
+      } catch (error) {
+        tensor.dispose();
+        throw error;
+      }
       return tensor;
     },
     write(tensor, data, elementOffset = 0) {
-      const view = tensor.view();
-      if (elementOffset + data.length > view.length) {
-        throw new RuntimeError("CPM_RUNTIME_WRITE", "more data than the tensor holds", {
+      assertAlive("write");
+      const view: HostArray = ownTensor(ledger, tensor).view();
+      if (data.constructor !== view.constructor) {
+        throw new ShapeError("CPM_RUNTIME_DTYPE", "data has the wrong element type", {
+          got: data.constructor.name,
+          expected: view.constructor.name,
+        });
+      }
+      if (!(Number.isInteger(elementOffset) && elementOffset >= 0 && elementOffset + data.length <= view.length)) {
+        throw new ShapeError("CPM_RUNTIME_SHAPE", "data reaches outside of its tensor", {
           got: `${data.length} elements from ${elementOffset}`,
-          expected: `at most ${view.length}`,
+          expected: `within the ${view.length} of ${describeMemory(tensor)}`,
         });
       }
       view.set(data as never, elementOffset);
     },
     async download(tensor) {
-      return tensor.view().slice();
+      assertAlive("download");
+      return ownTensor(ledger, tensor).view().slice();
     },
     memory(): MemoryReport {
+      assertAlive("memory");
       return {
-        tensorBytes: tensorBytes(),
-        peakTensorBytes,
-        tensors: tensors.size,
+        tensorBytes: ledger.tensorBytes,
+        peakTensorBytes: ledger.peakTensorBytes,
+        tensors: ledger.tensors.size,
         programs: programs.size,
         residentBytes: process.memoryUsage.rss(),
       };
     },
     dispose() {
-      alive("the runtime", ended);
-      for (const program of programs) program.dispose();
-      for (const tensor of tensors) tensor.dispose();
+      assertAlive("dispose");
       ended = true;
+      for (const program of [...programs]) program.dispose();
+      for (const tensor of [...ledger.tensors]) tensor.dispose();
     },
     [Symbol.dispose]() {
-      runtime.dispose();
+      if (!ended) runtime.dispose();
     },
   };
   return runtime;
 }
 
-function checkPorts(program: string, ports: readonly Port[], given: Readonly<Record<string, DeviceTensor>>): void {
-  for (const name of Object.keys(given)) {
-    if (!ports.some((port) => port.name === name)) {
-      throw new RuntimeError("CPM_RUNTIME_PORT", `${program} has no port ${name}`, {
-        expected: ports.map((port) => port.name).join(", "),
+function endedError(what: string, action: string, where?: string): RuntimeError {
+  return new RuntimeError("CPM_RUNTIME_DISPOSED", `${what} was used after it was disposed (${action})`, { where });
+}
+
+function graphOf(source: ProgramSource): Graph {
+  if ("nodes" in source) return source as Graph;
+  throw new UnsupportedError("CPM_RUNTIME_UNSUPPORTED", "the reference runtime evaluates graphs, not ONNX bytes", {
+    where: source.name,
+  });
+}
+
+function createProgram(
+  ledger: Ledger,
+  programs: Set<Program>,
+  graph: Graph,
+  constants: Tensors,
+  precision: Precision,
+): Program {
+  const where = `program "${graph.name}"`;
+  const constantPorts = graph.inputs.filter(({ name }) => name in constants);
+  const held = checkPorts(ledger, where, constantPorts, constants);
+  const inputs = graph.inputs.filter(({ name }) => !(name in constants));
+  let disposed = false;
+  const assertAlive = (action: string) => {
+    if (disposed) throw endedError("a program", action, where);
+  };
+  const execute = (given: Tensors): Record<string, NdArray> => {
+    const all = Object.entries({ ...given, ...constants });
+    return evaluateGraph(
+      graph,
+      Object.fromEntries(all.map(([name, tensor]) => [name, toNdArray(tensor, precision)])),
+      precision,
+    );
+  };
+  const store = (value: NdArray, tensor: DeviceTensor, name: string) => {
+    if (String(tensor.shape) !== String(value.shape)) {
+      throw new ShapeError("CPM_RUNTIME_SHAPE", "an output has another shape than its memory", {
+        where: `${where}, output "${name}"`,
+        got: `[${tensor.shape.join(", ")}]`,
+        expected: `[${value.shape.join(", ")}]`,
       });
     }
-  }
-  for (const { name, dtype, shape } of ports) {
-    const tensor = given[name];
-    if (tensor === undefined) throw new RuntimeError("CPM_RUNTIME_PORT", `${program} was not given ${name}`);
-    const fits =
-      tensor.shape.length === shape.length && shape.every((s, i) => typeof s === "string" || s === tensor.shape[i]);
-    if (tensor.dtype === dtype && fits) continue;
-    throw new RuntimeError("CPM_RUNTIME_PORT", `${name} of ${program} does not fit`, {
-      got: `${tensor.dtype}[${tensor.shape.join(", ")}]`,
-      expected: `${dtype}[${shape.join(", ")}]`,
+    fromNdArray(value, tensor);
+  };
+  const dtypeOf = (output: string) => graph.outputs.find(({ name }) => name === output)!.dtype;
+  const program: Program = {
+    name: graph.name,
+    inputs,
+    outputs: graph.outputs,
+    get disposed() {
+      return disposed;
+    },
+    bind(given, outputs): Binding {
+      assertAlive("bind");
+      const sizes: Sizes = new Map();
+      checkPorts(ledger, where, inputs, given, sizes);
+      checkPorts(ledger, where, graph.outputs, outputs, sizes);
+      let unbound = false;
+      const assertBound = (action: string) => {
+        if (unbound) throw endedError("a binding", action, where);
+      };
+      const runSync = () => {
+        assertBound("run");
+        assertAlive("run of a binding");
+        for (const tensor of Object.values({ ...given, ...outputs })) ownTensor(ledger, tensor).view();
+        for (const [name, value] of Object.entries(execute(given))) store(value, outputs[name]!, name);
+      };
+      return {
+        run: async () => runSync(),
+        runSync,
+        dispose() {
+          assertBound("dispose");
+          unbound = true;
+        },
+      };
+    },
+    async run(given, outputs = {}) {
+      assertAlive("run");
+      const sizes: Sizes = new Map();
+      checkPorts(ledger, where, inputs, given, sizes);
+      const taken = graph.outputs.filter(({ name }) => name in outputs);
+      checkPorts(ledger, where, taken, outputs, sizes);
+      const results = Object.entries(execute(given));
+      for (const [name, value] of results) if (name in outputs) store(value, outputs[name]!, name);
+      return Object.fromEntries(
+        results.map(([name, value]) => {
+          if (name in outputs) return [name, outputs[name]!];
+          const tensor = allocateTensor(ledger, dtypeOf(name), value.shape);
+          fromNdArray(value, tensor);
+          return [name, tensor];
+        }),
+      );
+    },
+    dispose() {
+      assertAlive("dispose");
+      disposed = true;
+      programs.delete(program);
+      for (const { constantOf } of held) constantOf.splice(constantOf.indexOf(graph.name), 1);
+    },
+    [Symbol.dispose]() {
+      if (!disposed) program.dispose();
+    },
+  };
+  for (const { constantOf } of held) constantOf.push(graph.name);
+  programs.add(program);
+  return program;
+}
+
+/** What a size's name stands for in one run. */
+type Sizes = Map<string, number>;
+
+/** A tensor of this runtime; any other is `CPM_RUNTIME_FOREIGN`. */
+function ownTensor(ledger: Ledger, tensor: DeviceTensor): ReferenceTensor {
+  if ("ledger" in tensor && tensor.ledger === ledger) return tensor as ReferenceTensor;
+  throw new RuntimeError("CPM_RUNTIME_FOREIGN", "a tensor belongs to another runtime", { got: describeMemory(tensor) });
+}
+
+/** The tensors given for these ports, each of which must be there and fit. */
+function checkPorts(
+  ledger: Ledger,
+  where: string,
+  ports: readonly Port[],
+  given: Tensors,
+  sizes: Sizes = new Map(),
+): ReferenceTensor[] {
+  const stranger = Object.keys(given).find((name) => !ports.some((port) => port.name === name));
+  if (stranger !== undefined) {
+    throw new RuntimeError("CPM_RUNTIME_PORT", "the program has no such port", {
+      where,
+      got: stranger,
+      expected: `one of ${ports.map((port) => port.name).join(", ") || "none"}`,
     });
   }
-}
-
-/** A tensor's elements as numbers. */
-export function toNdArray(tensor: DeviceTensor, precision: Precision): NdArray {
-  const { dtype, shape } = tensor;
-  const view = tensor.view();
-  const data = newArray(dtype, elementCount(shape), precision);
-  for (let i = 0; i < data.length; i++) {
-    const value = Number(view[i]!);
-    data[i] = dtype === "float16" ? float16ToNumber(value) : dtype === "bfloat16" ? bfloat16ToNumber(value) : value;
-  }
-  return { dtype, shape, data };
-}
-
-function fromNdArray({ data }: NdArray, tensor: DeviceTensor): void {
-  const view: HostArray = tensor.view();
-  for (let i = 0; i < data.length; i++) {
-    const value = data[i]!;
-    if (view instanceof BigInt64Array) view[i] = BigInt(value);
-    else if (tensor.dtype === "float16") view[i] = numberToFloat16(value);
-    else if (tensor.dtype === "bfloat16") view[i] = numberToBfloat16(value);
-    else view[i] = value;
-  }
-}
-
-/** Plain numbers as a host array of a dtype. */
-export function hostArrayFrom(values: ArrayLike<number>, dtype: DType): HostArray {
-  const out = newHostArray(dtype, [values.length]);
-  for (let i = 0; i < values.length; i++) {
-    if (out instanceof BigInt64Array) out[i] = BigInt(values[i]!);
-    else if (dtype === "float16") out[i] = numberToFloat16(values[i]!);
-    else out[i] = isFloat(dtype) ? values[i]! : Math.trunc(values[i]!);
-  }
-  return out;
+  return ports.map((port) => {
+    if (!(port.name in given)) {
+      const expected = `${port.name}: ${describeMemory(port)}`;
+      throw new RuntimeError("CPM_RUNTIME_PORT", "the program misses a tensor", { where, expected });
+    }
+    const tensor = ownTensor(ledger, given[port.name]!);
+    tensor.view(); // an error where it is disposed
+    const mismatch = { where: `${where}, "${port.name}"`, got: describeMemory(tensor), expected: describeMemory(port) };
+    if (tensor.dtype !== port.dtype)
+      throw new ShapeError("CPM_RUNTIME_DTYPE", "a tensor has the wrong dtype", mismatch);
+    const fits = port.shape.every((size, axis) => {
+      const got = tensor.shape[axis]!;
+      if (typeof size === "number") return size === got;
+      if (!/^\w+$/.test(size)) return true; // an expression: the evaluation will tell
+      if (!sizes.has(size)) sizes.set(size, got);
+      return sizes.get(size) === got;
+    });
+    if (tensor.shape.length !== port.shape.length || !fits) {
+      throw new ShapeError("CPM_RUNTIME_SHAPE", "a tensor has the wrong shape", mismatch);
+    }
+    return tensor;
+  });
 }

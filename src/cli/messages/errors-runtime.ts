@@ -158,9 +158,4 @@ export const runtimeErrors: ErrorEntries = {
       en: "Use --device cpu, or run cpm doctor for the providers that exist.",
     },
   },
-  CPM_RUNTIME_WRITE: {
-    zh: "要写的数据超出张量。",
-    en: "More data was written than a tensor holds.",
-    remedy: correctCall,
-  },
 };
