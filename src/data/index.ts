@@ -24,5 +24,6 @@ export {
   type CorpusStatistics,
   type CorpusTokenizer,
   entropyNats,
+  isHeldOut,
   type TokenCorpus,
 } from "./token-corpus.ts";

@@ -98,7 +98,7 @@ export async function buildTokenCorpus(
   const train = createCorpusBuilder(tokenizer, options);
   const heldOut = createCorpusBuilder(tokenizer, options);
   for await (const document of documents) {
-    const builder = heldOutShare > 0 && textFraction(document.text) < heldOutShare ? heldOut : train;
+    const builder = isHeldOut(document.text, heldOutShare) ? heldOut : train;
     const { ids, unknownCount } = tokenizer.encode(document.text, { unknown: options.unknown });
     builder.add(ids, unknownCount, countCharacters(document.text));
   }
@@ -113,9 +113,9 @@ export async function buildTokenCorpus(
   return result;
 }
 
-/** A number in [0, 1) that depends on the text alone. */
-function textFraction(text: string): number {
-  return hash("sha256", text, "buffer").readUIntBE(0, 6) / 2 ** 48;
+/** Whether a text is held out at this share, by a hash of it: what looks at texts before the corpus asks the same. */
+export function isHeldOut(text: string, share: number): boolean {
+  return share > 0 && hash("sha256", text, "buffer").readUIntBE(0, 6) / 2 ** 48 < share;
 }
 
 function countCharacters(text: string): number {
