@@ -15,6 +15,11 @@ export interface Verb {
 /** In the order of the list of commands: the life of a model. */
 export const verbs: readonly Verb[] = [
   {
+    name: "start",
+    summary: { zh: "一条命令：训练一个小模型，再让它写", en: "one command: train a small model, then let it write" },
+    load: () => import("./verbs/start.ts"),
+  },
+  {
     name: "doctor",
     summary: {
       zh: "检查环境：运行时、设备、内存，缺什么、怎么补",
@@ -44,6 +49,11 @@ export const verbs: readonly Verb[] = [
     name: "convert",
     summary: { zh: "在布局、精度与分片之间转换权重", en: "convert weights between layouts, precisions and shards" },
     load: () => import("./verbs/convert.ts"),
+  },
+  {
+    name: "train",
+    summary: { zh: "从文本训练模型", en: "train a model on text" },
+    load: () => import("./verbs/train.ts"),
   },
   {
     name: "generate",

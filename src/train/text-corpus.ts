@@ -2,7 +2,14 @@
  * From text files to what a trainer needs: a vocabulary (given, or trained on these texts) and the texts as token pieces,
  * some of them held out.
  */
-import { buildTokenCorpus, type Document, type ReadOptions, readDocuments, type TokenCorpus } from "../data/index.ts";
+import {
+  buildTokenCorpus,
+  type Document,
+  isHeldOut,
+  type ReadOptions,
+  readDocuments,
+  type TokenCorpus,
+} from "../data/index.ts";
 import { createAntTokenizer, parseVocabulary, type Tokenizer, trainVocabulary } from "../tokenizer/index.ts";
 
 export interface TextCorpusOptions extends ReadOptions {
@@ -32,7 +39,7 @@ export interface TextCorpus {
 /** Reads the files and cuts them up. Errors are those of the readers, the tokenizer and `buildTokenCorpus`. */
 export async function readTextCorpus(files: readonly string[], options: TextCorpusOptions): Promise<TextCorpus> {
   const { documents, cut } = await collect(files, options);
-  const vocabularyText = options.vocabulary ?? (await trainedVocabulary(documents, options.vocabSize));
+  const vocabularyText = options.vocabulary ?? (await trainedVocabulary(documents, options));
   const tokenizer = createAntTokenizer(parseVocabulary(new TextEncoder().encode(vocabularyText)));
   const { train, heldOut } = await buildTokenCorpus(documents, tokenizer, {
     maxLength: options.length,
@@ -43,12 +50,13 @@ export async function readTextCorpus(files: readonly string[], options: TextCorp
   return { tokenizer, vocabularyText, train, heldOut, cut };
 }
 
-async function trainedVocabulary(documents: readonly Document[], size: number): Promise<string> {
-  const { text } = await trainVocabulary(
-    documents.map((document) => document.text),
-    { size },
-  );
-  return text;
+/** What is held out is held out of the vocabulary too. */
+async function trainedVocabulary(
+  documents: readonly Document[],
+  { vocabSize, heldOutShare }: TextCorpusOptions,
+): Promise<string> {
+  const texts = documents.map((document) => document.text).filter((text) => !isHeldOut(text, heldOutShare));
+  return (await trainVocabulary(texts, { size: vocabSize })).text;
 }
 
 /** Documents of all files in turn, until there is enough. */

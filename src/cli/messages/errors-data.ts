@@ -278,4 +278,17 @@ export const dataErrors: ErrorEntries = {
     en: "Options of vocabulary training make no sense, or the characters do not fit.",
     remedy: { zh: "增大词表，或使用 byte 方式。", en: "Raise the size, or use the byte fallback." },
   },
+  CPM_TRAIN_DIVERGED: {
+    zh: "训练发散：损失或梯度不再是有限的数。",
+    en: "Training diverged: the loss or the gradient is no finite number.",
+    remedy: {
+      zh: "降低学习率（schedule.peak），延长预热，或检查语料中的坏文本。",
+      en: "Lower the learning rate (schedule.peak), lengthen the warm-up, or look for broken text in the corpus.",
+    },
+  },
+  CPM_TRAIN_OUTPUT: {
+    zh: "输出文件夹已存在。",
+    en: "The output folder exists already.",
+    remedy: { zh: "换一个 --output，或先移走它。", en: "Give another --output, or move it away first." },
+  },
 };
