@@ -58,7 +58,7 @@ export function prefillBiasProgram(config: ModelConfig): Graph {
 export function prefillBlockProgram(config: ModelConfig, mask: LayerMask): Graph {
   return optimize(
     trace(
-      `prefill-block${mask[0] ? "-" : "A"}${mask[1] ? "-" : "F"}`,
+      programName("prefill-block", mask),
       ({ params, h, bias, seen }) => ({ ...prefillBlock(config, params, h, bias, seen) }),
       {
         params: blockSpecs(config, mask),
@@ -87,26 +87,27 @@ export function decodeBlockProgram(config: ModelConfig, mask: LayerMask, S: numb
   const { heads: H, dimModel: D } = config;
   const E = cacheWidth(config);
   const cache = { keys: float(B, H, S, E), values: float(B, H, S, E) };
-  const common = { params: blockSpecs(config, mask), h: float(B, 1, D), last: int(B), bias: float(B, H, 1, S) };
-  const name = `decode-block${mask[0] ? "-" : "A"}${mask[1] ? "-" : "F"}`;
-  const results = ({ next, cache: updated }: ReturnType<typeof decodeBlock>) => ({
-    next,
-    ...(updated && { updated }),
-  });
+  const stream = { params: blockSpecs(config, mask), h: float(B, 1, D) };
+  const context = { cache, last: int(B), bias: float(B, H, 1, S) };
+  const name = programName("decode-block", mask);
   if (mask[0]) {
-    const { params, h } = common;
-    const alone = trace(name, (args) => results(decodeBlock(config, args.params, args.h, undefined, args.h, args.h)), {
-      params,
-      h,
-    });
-    return optimize(alone);
+    return optimize(trace(name, ({ params, h }) => ({ next: decodeBlock(config, params, h, undefined).next }), stream));
   }
   return optimize(
-    trace(name, (args) => results(decodeBlock(config, args.params, args.h, args.cache, args.last, args.bias)), {
-      ...common,
-      cache,
-    }),
+    trace(
+      name,
+      ({ params, h, ...read }) => {
+        const { next, cache: updated } = decodeBlock(config, params, h, read);
+        return { next, updated };
+      },
+      { ...stream, ...context },
+    ),
   );
+}
+
+/** Which sub-layers a block's program has, in its name: `prefill-blockA-`. */
+function programName(stem: string, [attentionAbsent, ffnAbsent]: LayerMask): string {
+  return `${stem}${attentionAbsent ? "-" : "A"}${ffnAbsent ? "-" : "F"}`;
 }
 
 /** Chosen positions of the stream (`[B]` rows of `[B·T, D]`) → logits `[B, V]`. */

@@ -229,11 +229,18 @@ export function tokenLosses(
   return crossEntropy(head(config, params, gather(h_ND, positions, { distinct: true })).logits, targets);
 }
 
-/** A layer's keys and values `[B, H, S, E′]` (E′ of `cacheWidth`), filled up to each row's `last`. */
+/** A layer's keys and values `[B, H, S, E′]` (E′ of `cacheWidth`), filled up to each row's newest token. */
 export type LayerCache<T = Tensor> = {
   readonly keys: T;
   readonly values: T;
 };
+
+/** What the attention of new tokens reads: the layer's cache, `last` `[B]` their slots, bias `[B, H, 1, S]`. */
+export interface DecodeContext {
+  readonly cache: LayerCache;
+  readonly last: Tensor;
+  readonly bias: Tensor;
+}
 
 /** E′: a head's width in the cache, E rounded up to a multiple of 8 as the cached attention needs it; the rest is zero. */
 export function cacheWidth(config: ModelConfig): number {
@@ -278,21 +285,23 @@ export function prefillBlock(
 }
 
 /**
- * A block for one new token a row: h `[B, 1, D]`, the layer's cache, last `[B]` (the new token's slot), bias
- * `[B, H, 1, S]`. Each token sees what came before it and itself: the cache is never computed again, so generated text is
- * causal although its tokens count as context.
+ * A block for one new token a row, h `[B, 1, D]`; a block without attention needs no context. Each token sees what came
+ * before it and itself: the cache is never computed again, so generated text is causal although its tokens count as
+ * context.
  */
 export function decodeBlock(
   config: ModelConfig,
   params: BlockParams,
   h: Tensor,
-  cache: LayerCache | undefined,
-  last: Tensor,
-  bias: Tensor,
+  context: DecodeContext | undefined,
 ): { readonly next: Tensor; readonly cache?: LayerCache } {
+  if ((params.attention === undefined) !== (context === undefined)) {
+    throw new Error("internal: a block has attention where and only where there is a cache for it");
+  }
   let attended = h;
   let updated: LayerCache | undefined;
-  if (params.attention && cache) {
+  if (params.attention && context) {
+    const { cache, last, bias } = context;
     const { q, k, v } = projectQkv(params.attention, rmsNorm(h, params.attention.norm, config.eps));
     const widened = { q: widenHeads(config, q), k: widenHeads(config, k), v: widenHeads(config, v) };
     const attributes = { heads: config.heads, scale: 1 / Math.sqrt(config.dimHead) };

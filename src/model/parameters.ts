@@ -57,6 +57,19 @@ export function ffnNames(layer: number) {
   } as const;
 }
 
+/** The names of a block's parameters, by their paths in its parameter tree (`attention.q`, `ffn.gate`). */
+export function blockParameterNames(
+  layer: number,
+  [attentionAbsent, ffnAbsent]: LayerMask,
+): [path: string, name: string][] {
+  const group = (path: string, keys: Readonly<Record<string, string>>) =>
+    Object.entries(keys).map(([key, name]): [string, string] => [`${path}.${key}`, name]);
+  return [
+    ...(attentionAbsent ? [] : group("attention", attentionNames(layer))),
+    ...(ffnAbsent ? [] : group("ffn", ffnNames(layer))),
+  ];
+}
+
 /** All parameters of a block with this mask. */
 export function blockParameters(config: ModelConfig, layer: number, mask: LayerMask): readonly Parameter[] {
   const { dimModel, dimFf } = config;

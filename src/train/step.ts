@@ -5,9 +5,9 @@
  * programs and reads one number. Gradients land in the gradient arena, overwriting what was there.
  */
 import type { Graph, RecomputePolicy, SplitProgram } from "../graph/index.ts";
-import { attentionAllowed, attentionBias, countTargets, ignoredTarget, type ModelBatch } from "../model/batch.ts";
-import { type LayerMask, layerMask, type ModelConfig } from "../model/config.ts";
-import { attentionNames, ffnNames, names } from "../model/parameters.ts";
+import { attentionBias, countTargets, ignoredTarget, type ModelBatch } from "../model/batch.ts";
+import { layerMask, type ModelConfig } from "../model/config.ts";
+import { blockParameterNames, names } from "../model/parameters.ts";
 import { positionBuckets } from "../model/position-buckets.ts";
 import type { Binding, CompileOptions, DeviceTensor, Program, Runtime } from "../runtime/runtime.ts";
 import { ConfigError } from "../util/error.ts";
@@ -41,16 +41,6 @@ export interface TrainingStep {
 }
 
 type Tensors = Record<string, DeviceTensor>;
-
-/** Names of a layer's parameters by their ports (`params.attention.q`). */
-function blockPorts(layer: number, [attentionAbsent, ffnAbsent]: LayerMask): [port: string, name: string][] {
-  const ports: [string, string][] = [];
-  if (!attentionAbsent) {
-    for (const [key, name] of Object.entries(attentionNames(layer))) ports.push([`params.attention.${key}`, name]);
-  }
-  if (!ffnAbsent) for (const [key, name] of Object.entries(ffnNames(layer))) ports.push([`params.ffn.${key}`, name]);
-  return ports;
-}
 
 /** The tensors among `all` that a graph has as inputs. */
 function pick(all: Tensors, ports: readonly { readonly name: string }[]): Tensors {
@@ -157,7 +147,7 @@ export async function createTrainingStep(
     if (mask[0] && mask[1]) continue;
     const key = `block ${mask}`;
     const program = await compiled(key, () => blockProgram(config, mask, geometry, recompute));
-    const ports = blockPorts(layer, mask);
+    const ports = blockParameterNames(layer, mask).map(([path, name]): [string, string] => [`params.${path}`, name]);
     const weights = Object.fromEntries(ports.map(([port, name]) => [port, parameter(name)]));
     const next = stream();
     const given: Tensors = { ...batchTensors, ...weights, h };
