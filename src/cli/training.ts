@@ -60,6 +60,7 @@ export const trainingFields = {
     .describe(messages.evaluatePieces.en)
     .meta({ zh: messages.evaluatePieces.zh, flag: false }),
   patience: z.int().min(0).default(0).describe(messages.patience.en).meta({ zh: messages.patience.zh, flag: false }),
+  keep: z.enum(["best", "last"]).default("best").describe(messages.keep.en).meta({ zh: messages.keep.zh }),
   maxCharacters: z
     .int()
     .min(1)

@@ -35,6 +35,8 @@ export interface TrainSettings {
   readonly evaluatePieces: number;
   /** Ends after so many held-out losses in a row without a new best. 0: never. */
   readonly patience: number;
+  /** Which weights are the result: those of the best held-out loss, or those at the end. */
+  readonly keep: "best" | "last";
 }
 
 export interface StepReport {
@@ -66,7 +68,7 @@ export interface TrainHooks {
 }
 
 export interface TrainResult {
-  /** The weights of the best held-out loss, or the last where nothing was held out. The caller disposes them. */
+  /** As `keep` says; the last where nothing was held out. The caller disposes them. */
   readonly parameters: Arena;
   readonly steps: number;
   readonly tokens: number;
@@ -160,7 +162,7 @@ export async function train(
       if (last === undefined || best === undefined) continue;
       if (last.loss < best.loss) {
         best = last;
-        bestWeights = (await runtime.download(parameters.flat)) as Float32Array;
+        if (settings.keep === "best") bestWeights = (await runtime.download(parameters.flat)) as Float32Array;
         withoutBest = 0;
       } else if (++withoutBest === settings.patience) {
         reason = "patience";
@@ -170,7 +172,7 @@ export async function train(
     if (last && best && before) {
       if (last.step !== updates) last = (await evaluate(updates)) ?? last;
       if (last.loss < best.loss) best = last;
-      else if (bestWeights && best.step !== updates) runtime.write(parameters.flat, bestWeights);
+      else if (settings.keep === "best" && bestWeights) runtime.write(parameters.flat, bestWeights);
     }
     completed = true;
     return {

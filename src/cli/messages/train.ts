@@ -4,8 +4,8 @@ import { defineMessages } from "./message.ts";
 export const trainMessages = defineMessages({
   summary: { zh: "从文本训练模型", en: "train a model on text" },
   description: {
-    zh: "读入文本（txt、JSON Lines，可压缩），没有给词表就先训练一个，留出一部分文本不参加训练，用原版的两个目标（填空与续写）训练，最后写出模型文件夹：config.json、model.safetensors、vocab.txt、train.json。保存的是留出损失最低时的权重。Ctrl-C 结束当前一步，然后照样保存。",
-    en: "Reads text (txt, JSON Lines, also compressed), trains a vocabulary unless one is given, holds part of the text out, trains with the original's two objectives (fill and language modelling) and writes a model's folder at the end: config.json, model.safetensors, vocab.txt, train.json. The weights are those of the lowest held-out loss. Ctrl-C ends after the step under way, and saves all the same.",
+    zh: "读入文本（txt、JSON Lines，可压缩），没有给词表就先训练一个，留出一部分文本不参加训练，用原版的两个目标（填空与续写）训练，最后写出模型文件夹：config.json、model.safetensors、vocab.txt、train.json。缺省保存留出损失最低时的权重。Ctrl-C 结束当前一步，然后照样保存。",
+    en: "Reads text (txt, JSON Lines, also compressed), trains a vocabulary unless one is given, holds part of the text out, trains with the original's two objectives (fill and language modelling) and writes a model's folder at the end: config.json, model.safetensors, vocab.txt, train.json. By default the weights are those of the lowest held-out loss. Ctrl-C ends after the step under way, and saves all the same.",
   },
   files: { zh: "文本文件、文件夹或通配符", en: "text files, folders or globs" },
   output: { zh: "模型文件夹，不能已存在", en: "the model's folder, which must not exist yet" },
@@ -30,6 +30,14 @@ export const trainMessages = defineMessages({
   patience: {
     zh: "留出损失连续多少次没有新低就停止；0 表示不停",
     en: "stop after so many held-out losses in a row without a new best; 0: never",
+  },
+  keep: {
+    zh: "保存哪时的权重：best 为留出损失最低时，last 为结束时",
+    en: "the weights to save: best, of the lowest held-out loss, or last, at the end",
+  },
+  smallCorpus: {
+    zh: "自带的语料很小：模型会把它背下来，留出损失先降后升。要看它学会没见过的文字，请给出自己的文件。",
+    en: "The text that comes along is small: the model learns it by heart, and the held-out loss falls, then rises. To see it learn text that it has not seen, give files of your own.",
   },
   fillShare: {
     zh: "填空目标所占比例，其余为续写",

@@ -35,12 +35,14 @@ export default defineCommand({
       .meta({ zh: messages.startPrompt.zh }),
     ...trainingFields,
     for: trainingFields.for.unwrap().default(165_000),
-    evaluateEvery: trainingFields.evaluateEvery.removeDefault().default(100),
-    patience: trainingFields.patience.removeDefault().default(4),
+    keep: trainingFields.keep.removeDefault().optional(),
   }),
   async run({ files, output, prompt, ...options }, context) {
     const folder = output ?? freeFolder();
-    await trainFromFiles(files.length === 0 ? [corpus] : files, folder, options, context);
+    const own = files.length === 0;
+    if (own) note(context, say(context, messages.smallCorpus));
+    const training = { ...options, keep: options.keep ?? (own ? "last" : "best") };
+    await trainFromFiles(own ? [corpus] : files, folder, training, context);
     if (!context.signal.aborted) await write(folder, prompt, context);
     context.signal.throwIfAborted();
   },
@@ -65,7 +67,14 @@ async function write(folder: string, beginnings: readonly string[], context: Com
   const generator = createTextGenerator(runtime, model);
   try {
     note(context, say(context, messages.writes));
-    const settings = { maxTokens: 48, temperature: 0.7, topP: 0.9, repetitionPenalty: 1.1, seed: 1 };
+    const settings = {
+      forbiddenIds: [model.tokenizer.bosId, model.tokenizer.padId, model.tokenizer.unkId],
+      maxTokens: 48,
+      temperature: 0.7,
+      topP: 0.9,
+      repetitionPenalty: 1.1,
+      seed: 1,
+    };
     const events = generator.stream(beginnings, settings, { signal: context.signal });
     for (;;) {
       const next = await events.next();
