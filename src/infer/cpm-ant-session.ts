@@ -6,11 +6,11 @@
  * program serves all layers and no packed copy of the weights is made.
  */
 import { attentionBias } from "../model/batch.ts";
-import { type LayerMask, layerMask, type ModelConfig } from "../model/config.ts";
-import { attentionNames, ffnNames, names } from "../model/parameters.ts";
+import { layerMask, type ModelConfig } from "../model/config.ts";
+import { blockParameterNames, names } from "../model/parameters.ts";
 import { positionBuckets } from "../model/position-buckets.ts";
-import type { Binding, DeviceTensor, Program, Runtime } from "../runtime/runtime.ts";
-import { ConfigError } from "../util/error.ts";
+import type { Binding, DeviceTensor, Program, ProgramSource, Runtime } from "../runtime/runtime.ts";
+import { ConfigError, DataError } from "../util/error.ts";
 import { createKeyValueCache, type KeyValueCache } from "./key-value-cache.ts";
 import {
   decodeBlockProgram,
@@ -39,19 +39,79 @@ type Tensors = Record<string, DeviceTensor>;
 /** A step over more weights than this takes long enough that the event loop is left free during it. */
 const blockingBytes = 16 * 2 ** 20;
 
-function blockWeights(parameters: ReadonlyMap<string, DeviceTensor>, layer: number, mask: LayerMask): Tensors {
-  const groups = {
-    ...(!mask[0] && { attention: attentionNames(layer) }),
-    ...(!mask[1] && { ffn: ffnNames(layer) }),
-  };
-  return Object.fromEntries(
-    Object.entries(groups).flatMap(([group, keys]) =>
-      Object.entries(keys).map(([key, name]) => [`params.${group}.${key}`, parameters.get(name)!] as const),
-    ),
-  );
+interface LayerPrograms {
+  readonly layer: number;
+  readonly weights: Tensors;
+  readonly prefill: Program;
+  readonly decode: Program;
 }
 
-/** Compiles the programs. The parameters must outlive the session. */
+interface Programs {
+  readonly prefillEmbed: Program;
+  readonly prefillBias: Program;
+  readonly decodeEmbed: Program;
+  readonly logits: Program;
+  /** Of the layers that compute something. */
+  readonly layers: readonly LayerPrograms[];
+  dispose(): void;
+}
+
+/** Compiles all programs of a session, or none: what was compiled before a failure is disposed. */
+async function compilePrograms(
+  runtime: Runtime,
+  config: ModelConfig,
+  parameters: ReadonlyMap<string, DeviceTensor>,
+  { slots, packed, head }: { readonly slots: number; readonly packed: boolean; readonly head: Tensors },
+): Promise<Programs> {
+  const owned: Program[] = [];
+  const dispose = () => {
+    for (const program of owned.splice(0).reverse()) program.dispose();
+  };
+  const compile = async (source: ProgramSource, constants: Tensors = {}): Promise<Program> => {
+    const program = await runtime.compile(source, { constants });
+    owned.push(program);
+    return program;
+  };
+  const byKind = new Map<string, Program>();
+  const once = async (kind: string, make: () => ProgramSource): Promise<Program> => {
+    const program = byKind.get(kind) ?? (await compile(make()));
+    byKind.set(kind, program);
+    return program;
+  };
+  try {
+    const prefillEmbed = await compile(prefillEmbedProgram(config));
+    const prefillBias = await compile(prefillBiasProgram(config));
+    const decodeEmbed = await compile(decodeEmbedProgram(config));
+    const logits = await compile(logitsProgram(config), packed ? head : {});
+    const layers: LayerPrograms[] = [];
+    for (let layer = 0; layer < config.layers; layer++) {
+      const mask = layerMask(config, layer);
+      if (mask[0] && mask[1]) continue;
+      const weights = Object.fromEntries(
+        blockParameterNames(layer, mask).map(([path, name]) => [`params.${path}`, parameters.get(name)!]),
+      );
+      const makeDecode = () => decodeBlockProgram(config, mask, slots);
+      layers.push({
+        layer,
+        weights,
+        prefill: await once(`prefill ${mask}`, () => prefillBlockProgram(config, mask)),
+        decode: packed ? await compile(makeDecode(), weights) : await once(`decode ${mask}`, makeDecode),
+      });
+    }
+    return { prefillEmbed, prefillBias, decodeEmbed, logits, layers, dispose };
+  } catch (error) {
+    dispose();
+    throw error;
+  }
+}
+
+/**
+ * Compiles the programs. The parameters must outlive the session.
+ *
+ * Errors: CPM_INFER_TASK, CPM_INFER_SEGMENT, CPM_INFER_CAPACITY for options that cannot be. The session's calls throw
+ * CPM_INFER_CAPACITY where a row would become longer than `capacityTokens`, and CPM_INFER_PROMPT for prompts without
+ * tokens and for ids outside of the vocabulary; its rows stay as they were.
+ */
 export async function createCpmAntSession(
   runtime: Runtime,
   config: ModelConfig,
@@ -59,55 +119,18 @@ export async function createCpmAntSession(
   options: CpmAntSessionOptions = {},
 ): Promise<DecodingSession> {
   const { capacityTokens = 512, promptTask = 2, segment = 2, weights = "packed" } = options;
-  checkOptions(config, { promptTask, segment });
+  checkOptions(config, { promptTask, segment, capacityTokens });
   const { promptLength: P, heads: H, dimModel: D, vocabSize: V } = config;
   const slots = P + capacityTokens;
-  const owned: { dispose(): void }[] = [];
-  const own = <T extends { dispose(): void }>(thing: T): T => {
-    owned.push(thing);
-    return thing;
-  };
   const parameter = (name: string) => parameters.get(name)!;
   const embedding = { "params.token": parameter(names.token), "params.segment": parameter(names.segment) };
   const output = { "params.norm": parameter(names.outputNorm), "params.token": parameter(names.token) };
   const packed = weights === "packed";
-
-  const byKind = new Map<string, Program>();
-  const kindProgram = async (kind: string, mask: LayerMask, make: () => Parameters<Runtime["compile"]>[0]) => {
-    const key = `${kind} ${mask}`;
-    const program = byKind.get(key) ?? own(await runtime.compile(make()));
-    byKind.set(key, program);
-    return program;
-  };
-  const prefillEmbed = own(await runtime.compile(prefillEmbedProgram(config)));
-  const prefillBias = own(await runtime.compile(prefillBiasProgram(config)));
-  const decodeEmbed = own(await runtime.compile(decodeEmbedProgram(config)));
-  const logitsOf = own(await runtime.compile(logitsProgram(config), packed ? { constants: output } : {}));
-  interface Layer {
-    readonly layer: number;
-    readonly weights: Tensors;
-    readonly prefill: Program;
-    readonly decode: Program;
-  }
-  const layers: Layer[] = [];
-  for (let layer = 0; layer < config.layers; layer++) {
-    const mask = layerMask(config, layer);
-    if (mask[0] && mask[1]) continue;
-    const own1 = blockWeights(parameters, layer, mask);
-    const decodeGraph = () => decodeBlockProgram(config, mask, slots);
-    layers.push({
-      layer,
-      weights: own1,
-      prefill: await kindProgram("prefill", mask, () => prefillBlockProgram(config, mask)),
-      decode: packed
-        ? own(await runtime.compile(decodeGraph(), { constants: own1 }))
-        : await kindProgram("decode", mask, decodeGraph),
-    });
-  }
   const tableTensor = parameter(names.positionBias);
   const decodeBias = createDecodeBias(config, (await runtime.download(tableTensor)) as Float32Array, slots, segment);
   const weightBytes = [...parameters.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
   const blocking = weightBytes <= blockingBytes;
+  const programs = await compilePrograms(runtime, config, parameters, { slots, packed, head: output });
 
   let cache: KeyValueCache | undefined;
   /** Slots in use of each row, the soft prompt included. */
@@ -129,15 +152,13 @@ export async function createCpmAntSession(
     stepMemory = {};
   };
 
-  /** Makes room for this many rows; keeps what is there where it suffices. */
-  function ensureRows(rows: number): KeyValueCache {
+  /** Makes room for this many rows; the rows that are there move in where they are still wanted. */
+  function ensureRows(rows: number, keep: boolean): KeyValueCache {
     if (cache && cache.rowCapacity >= rows) return cache;
-    const old = cache;
-    const oldLengths = lengths;
     const grown = createKeyValueCache(runtime, config, rows, slots);
-    if (old) {
-      old.layers.forEach((layerCache, layer) => {
-        if (layerCache) grown.store(layer, layerCache, oldLengths);
+    if (keep) {
+      cache?.layers.forEach((layerCache, layer) => {
+        if (layerCache) grown.store(layer, layerCache, lengths);
       });
     }
     releaseRows();
@@ -175,8 +196,10 @@ export async function createCpmAntSession(
     const { tokens, segments, last, positions, bias, h0, h1, logits } = stepMemory as Record<string, DeviceTensor>;
     let [h, next] = [part(h0!), part(h1!)];
     const shared = { last: part(last!), bias: part(bias!) };
-    const bindings = [decodeEmbed.bind({ ...embedding, tokens: part(tokens!), segments: part(segments!) }, { h })];
-    for (const { layer, weights: layerWeights, decode } of layers) {
+    const bindings = [
+      programs.decodeEmbed.bind({ ...embedding, tokens: part(tokens!), segments: part(segments!) }, { h }),
+    ];
+    for (const { layer, weights: layerWeights, decode } of programs.layers) {
       const layerCache = current.layers[layer];
       const constants = packed ? {} : layerWeights;
       if (layerCache) {
@@ -192,16 +215,17 @@ export async function createCpmAntSession(
     }
     const result = part(logits!);
     const head = packed ? {} : output;
-    bindings.push(logitsOf.bind({ ...head, h, positions: part(positions!) }, { logits: result }));
+    bindings.push(programs.logits.bind({ ...head, h, positions: part(positions!) }, { logits: result }));
     const made = { bindings, logits: result, parts };
     steps.set(key, made);
     return made;
   }
 
   async function prefill(prompts: readonly (readonly number[])[]): Promise<Float32Array> {
+    checkPrompts(prompts, V, capacityTokens);
     const rows = prompts.length;
     const columns = P + Math.max(...prompts.map((prompt) => prompt.length));
-    const current = ensureRows(rows);
+    const current = ensureRows(rows, false);
     lengths = Int32Array.from(prompts, (prompt) => P + prompt.length);
     const segments = new Int32Array(rows * columns);
     const tokens = new Int32Array(rows * (columns - P));
@@ -232,37 +256,34 @@ export async function createCpmAntSession(
     };
     try {
       const promptIds = Int32Array.from({ length: rows * P }, (_, i) => promptTask * P + (i % P));
-      const { h: first } = await run(prefillEmbed, {
+      const { h: first } = await run(programs.prefillEmbed, {
         ...embedding,
         "params.prompt": parameter(names.prompt),
         prompt: ints(promptIds, rows, P),
         tokens: ints(tokens, rows, columns - P),
         segment: ints(segments, rows, columns),
       });
-      const { bias } = await run(prefillBias, {
+      const { bias } = await run(programs.prefillBias, {
         table: tableTensor,
         buckets: ints(positionBuckets(segments, rows, columns, config), rows, columns, columns),
         blocked: floats(attentionBias(attention), rows, columns, columns),
       });
       const seenTensor = floats(seen, rows, columns, 1);
       let h = first!;
-      for (const { layer, weights: layerWeights, prefill: program } of layers) {
-        const inputs = { ...layerWeights, h, bias: bias!, seen: seenTensor };
-        const given = Object.fromEntries(
-          program.inputs.map(({ name }) => [name, inputs[name as keyof typeof inputs]!]),
-        );
-        const outputs = await program.run(given);
-        const { next, "cache.keys": keys, "cache.values": values } = outputs;
+      for (const { layer, weights: layerWeights, prefill: program } of programs.layers) {
+        const inputs: Tensors = { ...layerWeights, h, bias: bias!, seen: seenTensor };
+        const given = Object.fromEntries(program.inputs.map(({ name }) => [name, inputs[name]!]));
+        const { next, "cache.keys": keys, "cache.values": values } = await program.run(given);
+        h = keep(next!);
         if (keys && values) {
           current.store(layer, { keys, values }, lengths);
           keys.dispose();
           values.dispose();
         }
-        h = keep(next!);
       }
       const lastRows = Int32Array.from(lengths, (length, row) => row * columns + length - 1);
       const head = packed ? {} : output;
-      const { logits } = await run(logitsOf, { ...head, h, positions: ints(lastRows, rows) });
+      const { logits } = await run(programs.logits, { ...head, h, positions: ints(lastRows, rows) });
       return (await runtime.download(logits!)) as Float32Array;
     } finally {
       for (const tensor of temporary) tensor.dispose();
@@ -277,9 +298,18 @@ export async function createCpmAntSession(
     },
     prefill,
     async step(tokens) {
-      const current = ensureRows(tokens.length);
       const rows = tokens.length;
-      if (rows !== lengths.length) throw new Error(`internal: ${rows} tokens for ${lengths.length} rows`);
+      if (rows !== lengths.length || rows === 0) throw new Error(`internal: ${rows} tokens for ${lengths.length} rows`);
+      checkIds(tokens, V, "the step's tokens");
+      const full = lengths.indexOf(slots);
+      if (full >= 0) {
+        throw new ConfigError("CPM_INFER_CAPACITY", "a row has no room for another token", {
+          where: `row ${full}`,
+          got: `${capacityTokens} tokens`,
+          hint: "end the row or open the session with a larger capacity",
+        });
+      }
+      const current = ensureRows(rows, true);
       // The new token's slot is the number of slots in use.
       const { bindings, logits } = stepBindings(current, rows);
       runtime.write(stepMemory.tokens!, tokens);
@@ -293,20 +323,31 @@ export async function createCpmAntSession(
       return logits.view() as Float32Array;
     },
     reorder(sources) {
-      const current = ensureRows(sources.length);
+      if (!sources.every((source) => source >= 0 && source < lengths.length)) {
+        throw new Error(`internal: rows ${sources} of ${lengths.length}`);
+      }
+      const current = ensureRows(sources.length, true);
       const moved = Int32Array.from(sources, (source) => lengths[source]!);
       current.reorder(sources, moved);
       lengths = moved;
     },
     dispose() {
       releaseRows();
-      for (const thing of owned.toReversed()) thing.dispose();
-      owned.length = 0;
+      programs.dispose();
     },
   };
 }
 
-function checkOptions(config: ModelConfig, { promptTask, segment }: { promptTask: number; segment: number }): void {
+function checkOptions(
+  config: ModelConfig,
+  { promptTask, segment, capacityTokens }: { promptTask: number; segment: number; capacityTokens: number },
+): void {
+  if (!(Number.isInteger(capacityTokens) && capacityTokens >= 1)) {
+    throw new ConfigError("CPM_INFER_CAPACITY", "a session needs room for a whole number of tokens", {
+      got: String(capacityTokens),
+      expected: "1 or more",
+    });
+  }
   if (!(Number.isInteger(promptTask) && promptTask >= 0 && promptTask < config.promptTypes)) {
     throw new ConfigError("CPM_INFER_TASK", "there is no such soft prompt", {
       got: String(promptTask),
@@ -317,6 +358,36 @@ function checkOptions(config: ModelConfig, { promptTask, segment }: { promptTask
     throw new ConfigError("CPM_INFER_SEGMENT", "text cannot be of this segment", {
       got: String(segment),
       expected: `1 to ${config.segmentTypes - 1}`,
+    });
+  }
+}
+
+function checkPrompts(prompts: readonly (readonly number[])[], vocabSize: number, capacityTokens: number): void {
+  if (prompts.length === 0) throw new DataError("CPM_INFER_PROMPT", "there is no prompt");
+  for (const [index, prompt] of prompts.entries()) {
+    const where = `prompt ${index}`;
+    if (prompt.length === 0) throw new DataError("CPM_INFER_PROMPT", "a prompt is empty", { where });
+    if (prompt.length > capacityTokens) {
+      throw new ConfigError("CPM_INFER_CAPACITY", "a prompt does not fit into the session", {
+        where,
+        got: `${prompt.length} tokens`,
+        expected: `at most ${capacityTokens}`,
+        hint: "shorten the prompt or open the session with a larger capacity",
+      });
+    }
+    checkIds(prompt, vocabSize, where);
+  }
+}
+
+/** The runtime would refuse ids from V on, but take negative ones for rows counted from the table's end. */
+function checkIds(ids: ArrayLike<number>, vocabSize: number, where: string): void {
+  for (let i = 0; i < ids.length; i++) {
+    const id = ids[i]!;
+    if (Number.isInteger(id) && id >= 0 && id < vocabSize) continue;
+    throw new DataError("CPM_INFER_PROMPT", "an id is outside of the vocabulary", {
+      where,
+      got: String(id),
+      expected: `0 to ${vocabSize - 1}`,
     });
   }
 }
