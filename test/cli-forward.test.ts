@@ -234,8 +234,8 @@ suite("forward over a small model", () => {
     await refused({ ...goodPrompts, input: noTask }, /task 0 to 3/, ...decode);
     await refused({ ...goodPrompts, length: int32([rows], () => 6) }, /length, row 0\n +got: 6\n.*1 to 5/, ...decode);
     await refused({ ...goodPrompts, length: int32([rows], () => 0) }, /length, row 0\n +got: 0/, ...decode);
-    const outside = int32(grid, (_, column) => (column < P ? soft + column : -1));
-    await refused({ ...goodPrompts, input: outside }, /token id -1/, ...decode);
+    const outside = int32(grid, (_, column) => (column < P ? soft + column : column === columns - 1 ? -1 : 9));
+    await refused({ ...goodPrompts, input: outside }, /row 0, column 12\n +got: token id -1/, ...decode);
     await refused({ ...goodPrompts, input: int32([rows, P], () => 0) }, /more than the soft prompt's 8/, ...decode);
   });
 
