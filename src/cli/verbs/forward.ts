@@ -176,6 +176,7 @@ async function decodeGreedily(
     for (let row = 0; row < rows; row++) {
       const own = scores.subarray(row * vocabSize, (row + 1) * vocabSize);
       const at = row * steps + step;
+      requireFinite(own, `logits, row ${row}, step ${step}`);
       logits.set(own, at * vocabSize);
       chosen[row] = argmax(own);
       next[at] = BigInt(chosen[row]!);
@@ -185,16 +186,21 @@ async function decodeGreedily(
   }
   return [
     { name: "next", dtype: "int64", shape: [rows, steps], data: next },
-    float32("logits", [rows, steps, vocabSize], logits),
+    { name: "logits", dtype: "float32", shape: [rows, steps, vocabSize], data: logits },
   ];
 }
 
-/** Throws RuntimeError `CPM_FORWARD_NAN`: what is not a number cannot be compared. */
 function float32(name: string, shape: readonly number[], data: Float32Array): Result {
+  requireFinite(data, `${name} [${shape.join(", ")}]`);
+  return { name, dtype: "float32", shape, data };
+}
+
+/** Throws RuntimeError `CPM_FORWARD_NAN`: what is not a number can neither be compared nor be the largest. */
+function requireFinite(data: Float32Array, where: string): void {
   const at = data.findIndex((value) => !Number.isFinite(value));
-  if (at < 0) return { name, dtype: "float32", shape, data };
+  if (at < 0) return;
   throw new RuntimeError("CPM_FORWARD_NAN", "the model gave something that is not a finite number", {
-    where: `${name}, element ${at} of [${shape.join(", ")}]`,
+    where: `${where}, element ${at}`,
     got: String(data[at]),
     hint: "Check the weights for NaN and infinity, and that the config belongs to them.",
   });
