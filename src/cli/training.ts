@@ -10,7 +10,7 @@ import type { TextCorpus, TrainResult } from "../train/index.ts";
 import { scheduleSchema } from "../train/schedule.ts";
 import { ConfigError } from "../util/error.ts";
 import type { CommandContext } from "./context.ts";
-import { note, printJson, say } from "./context.ts";
+import { note, print, say } from "./context.ts";
 import { trainMessages as messages } from "./messages/train.ts";
 import { type Progress, startProgress } from "./progress.ts";
 import { durationSchema, formatInteger, formatNumber } from "./quantity.ts";
@@ -170,12 +170,12 @@ export async function trainFromFiles(
           tokensPerSecond: report.tokensPerSecond,
           extra: [`lr ${report.learningRate.toExponential(1)}`, `|g| ${report.gradientNorm.toPrecision(2)}`],
         });
-        if (context.json) printJson(context, { event: "step", ...report });
+        if (context.json) print(context, JSON.stringify({ event: "step", ...report }));
       },
       onEvaluation: ({ step, loss }) => {
         const shown = { step: formatInteger(step), ...lossUnits(loss, corpus) };
         progress.note(say(context, messages.evaluation, shown));
-        if (context.json) printJson(context, { event: "heldOut", step, loss });
+        if (context.json) print(context, JSON.stringify({ event: "heldOut", step, loss }));
       },
     },
   );
@@ -274,7 +274,7 @@ async function save(
     files: { "vocab.txt": corpus.vocabularyText, "train.json": `${JSON.stringify(record, undefined, 2)}\n` },
   });
   note(context, say(context, messages.saved, { path: output }));
-  if (context.json) printJson(context, { event: "end", output, ...record.result });
+  if (context.json) print(context, JSON.stringify({ event: "end", output, ...record.result }));
 }
 
 function lossUnits(nats: number, corpus: TextCorpus): { nats: string; bits: string } {
