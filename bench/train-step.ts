@@ -60,7 +60,11 @@ for (let i = 0; i < rows * columns; i++) {
 const size = 1024;
 const square = spec("float32", [size, size]);
 const product = await runtime.compile(trace("product", ({ a, b }) => ({ y: matmul(a, b) }), { a: square, b: square }));
-const [a, b, y] = [0, 1, 2].map(() => runtime.allocate("float32", [size, size])) as [DeviceTensor, DeviceTensor, DeviceTensor];
+const [a, b, y] = [0, 1, 2].map(() => runtime.allocate("float32", [size, size])) as [
+  DeviceTensor,
+  DeviceTensor,
+  DeviceTensor,
+];
 for (const tensor of [a, b]) fillNormal(tensor.view() as Float32Array, 2, "product");
 const productBinding = product.bind({ a, b }, { y });
 

@@ -9,6 +9,7 @@ import { trainFromFiles, trainingFields } from "../training.ts";
 
 /** The text that comes along. */
 const corpus = fileURLToPath(new URL("../../../corpus", import.meta.url));
+/** Continued where no other beginning is given. */
 const prompts = ["春天来了，", "从前有一只", "妈妈说："];
 
 export default defineCommand({
@@ -28,11 +29,7 @@ export default defineCommand({
       .optional()
       .describe(messages.output.en)
       .meta({ zh: messages.output.zh, placeholder: "DIR", alias: "o" }),
-    prompt: z
-      .array(z.string())
-      .default(prompts)
-      .describe(messages.startPrompt.en)
-      .meta({ zh: messages.startPrompt.zh }),
+    prompt: z.array(z.string()).default([]).describe(messages.startPrompt.en).meta({ zh: messages.startPrompt.zh }),
     ...trainingFields,
     for: trainingFields.for.unwrap().default(165_000),
     keep: trainingFields.keep.removeDefault().optional(),
@@ -43,7 +40,7 @@ export default defineCommand({
     if (own) note(context, say(context, messages.smallCorpus));
     const training = { ...options, keep: options.keep ?? (own ? "last" : "best") };
     await trainFromFiles(own ? [corpus] : files, folder, training, context);
-    if (!context.signal.aborted) await write(folder, prompt, context);
+    if (!context.signal.aborted) await write(folder, prompt.length === 0 ? prompts : prompt, context);
     context.signal.throwIfAborted();
   },
 });
