@@ -1,0 +1,216 @@
+/** Decoding sessions against the training forward pass and against themselves, on random weights. */
+import assert from "node:assert/strict";
+import { suite, test } from "node:test";
+import { type CpmAntSessionOptions, createCpmAntSession } from "../src/infer/cpm-ant-session.ts";
+import type { DecodingSession } from "../src/infer/session.ts";
+import { createBatch } from "../src/model/batch.ts";
+import type { ModelConfig } from "../src/model/config.ts";
+import { parameterTable } from "../src/model/parameters.ts";
+import { createNativeRuntime, type Runtime } from "../src/runtime/index.ts";
+import { arenaLayout, createArena } from "../src/train/arena.ts";
+import { createTrainingStep } from "../src/train/step.ts";
+import { assertClose } from "./support/close.ts";
+import { interceptCompile } from "./support/intercept-compile.ts";
+import { everyMask, randomWeights, tinyConfig, uploadWeights } from "./support/tiny-model.ts";
+
+const configs: Readonly<Record<string, ModelConfig>> = {
+  plain: tinyConfig,
+  "heads of 12": { ...tinyConfig, heads: 2, dimHead: 12 },
+  "heads wider than the model": { ...tinyConfig, heads: 5, dimHead: 16 },
+  pruned: { ...tinyConfig, layers: everyMask.length, maskModules: everyMask },
+};
+const V = tinyConfig.vocabSize;
+
+async function withSession(
+  config: ModelConfig,
+  options: CpmAntSessionOptions,
+  use: (session: DecodingSession, runtime: Runtime) => Promise<void>,
+): Promise<void> {
+  using runtime = createNativeRuntime({ threads: 1 });
+  const parameters = uploadWeights(runtime, config);
+  const session = await createCpmAntSession(runtime, config, parameters, { capacityTokens: 24, ...options });
+  await use(session, runtime);
+  session.dispose();
+  for (const tensor of parameters.values()) tensor.dispose();
+  assert.equal(runtime.memory().tensors, 0);
+  assert.equal(runtime.memory().programs, 0);
+}
+
+/** The logits after a prompt and after each following token, one row alone. */
+async function alone(
+  session: DecodingSession,
+  prompt: readonly number[],
+  tokens: readonly number[],
+): Promise<number[][]> {
+  const all = [Array.from(await session.prefill([prompt]))];
+  for (const token of tokens) all.push(Array.from(await session.step(Int32Array.of(token))));
+  return all;
+}
+
+function row(logits: Float32Array, index: number): number[] {
+  return Array.from(logits.subarray(index * V, (index + 1) * V));
+}
+
+/**
+ * What the training pass says for the same text: the prompt as context, generated tokens as targets, so that they see
+ * what comes before them and nothing sees them that came before.
+ */
+async function trainingLogits(
+  config: ModelConfig,
+  prompt: readonly number[],
+  tokens: readonly number[],
+): Promise<number[][]> {
+  using runtime = createNativeRuntime({ threads: 1 });
+  const P = config.promptLength;
+  const text = [...prompt, ...tokens];
+  const columns = P + text.length;
+  const batch = createBatch(1, columns);
+  const task = 2;
+  batch.input.set([...Array.from({ length: P }, (_, i) => task * P + i), ...text]);
+  batch.length[0] = columns;
+  batch.context.fill(1, 0, P + prompt.length);
+  batch.segment.fill(2, P);
+  const parameters = createArena(runtime, arenaLayout(parameterTable(config)));
+  const weights = randomWeights(config);
+  for (const [name, tensor] of parameters.tensors) runtime.write(tensor, weights.get(name)!);
+  const step = await createTrainingStep(runtime, config, parameters, undefined, {
+    rows: 1,
+    columns,
+    recompute: "none",
+  });
+  const { logits } = await step.outputs(batch);
+  const all = logits.view() as Float32Array;
+  return Array.from({ length: tokens.length + 1 }, (_, i) => row(all, P + prompt.length - 1 + i));
+}
+
+const prompts = [[6, 9, 12, 7, 30], [8, 11], [17]] as const;
+const tokens = [3, 39, 0, 21, 5, 5, 14];
+
+for (const [name, config] of Object.entries(configs)) {
+  suite(`decoding session: ${name}`, () => {
+    for (const weights of ["packed", "shared"] as const) {
+      test(`${weights}: steps give what a training pass gives with the generated tokens as targets`, async () => {
+        await withSession(config, { weights }, async (session) => {
+          for (const prompt of prompts) {
+            const decoded = await alone(session, prompt, tokens);
+            const trained = await trainingLogits(config, prompt, tokens);
+            for (const [i, logits] of decoded.entries()) assertClose(logits, trained[i]!, 1e-5, `after ${i} tokens`);
+          }
+        });
+      });
+    }
+
+    test("rows of a batch are what each is alone, whatever their lengths", async () => {
+      await withSession(config, {}, async (session) => {
+        const expected: number[][][] = [];
+        for (const prompt of prompts) expected.push(await alone(session, prompt, tokens));
+        let logits = await session.prefill(prompts);
+        assert.equal(session.rows, 3);
+        for (let i = 0; ; i++) {
+          for (const index of prompts.keys())
+            assertClose(row(logits, index), expected[index]![i]!, 1e-5, `row ${index}`);
+          if (i === tokens.length) break;
+          logits = await session.step(new Int32Array(3).fill(tokens[i]!));
+        }
+      });
+    });
+
+    test("a row goes on as the row it was copied from: fewer rows, other order, more rows than before", async () => {
+      await withSession(config, {}, async (session) => {
+        const expected: number[][][] = [];
+        for (const prompt of prompts) expected.push(await alone(session, prompt, tokens));
+        await session.prefill(prompts);
+        let rows = [0, 1, 2];
+        for (const [i, sources] of [[0, 1, 2], [2, 0], [1, 0, 1, 1, 0], [4, 3], [1], [0, 0]].entries()) {
+          rows = sources.map((source) => rows[source]!);
+          await session.reorder(Int32Array.from(sources));
+          assert.equal(session.rows, rows.length);
+          const logits = await session.step(new Int32Array(rows.length).fill(tokens[i]!));
+          rows.forEach((from, index) => {
+            assertClose(row(logits, index), expected[from]![i + 1]!, 1e-5, `move ${i}, row ${index} from ${from}`);
+          });
+        }
+      });
+    });
+  });
+}
+
+suite("decoding session", () => {
+  test("a prompt is bidirectional: feeding it token by token is something else", async () => {
+    await withSession(tinyConfig, {}, async (session) => {
+      const whole = Array.from(await session.prefill([prompts[0]]));
+      const stepwise = (await alone(session, prompts[0].slice(0, 1), prompts[0].slice(1))).at(-1)!;
+      const difference = Math.max(...whole.map((value, i) => Math.abs(value - stepwise[i]!)));
+      assert.ok(difference > 0.01, `${difference}`);
+    });
+  });
+
+  test("segment and task matter", async () => {
+    const results: number[][] = [];
+    for (const options of [{}, { promptTask: 1 }, { segment: 3 }]) {
+      await withSession(tinyConfig, options, async (session) => {
+        results.push((await alone(session, prompts[0], [4])).flat());
+      });
+    }
+    for (const other of results.slice(1)) assert.ok(other.some((value, i) => Math.abs(value - results[0]![i]!) > 0.01));
+  });
+
+  test("rows may become as long as the capacity and no longer", async () => {
+    const capacityTokens = 6;
+    await withSession(tinyConfig, { capacityTokens }, async (session) => {
+      const longer = { code: "CPM_INFER_CAPACITY", where: "prompt 1", got: "7 tokens" };
+      await assert.rejects(session.prefill([[1], Array(7).fill(5)]), longer);
+      const logits = Array.from(await session.prefill([Array(6).fill(5), [1, 2]]));
+      assert.ok(logits.every(Number.isFinite), "a prompt may fill the session");
+      await assert.rejects(session.step(Int32Array.of(1, 1)), { code: "CPM_INFER_CAPACITY", where: "row 0" });
+      await session.reorder(Int32Array.of(1));
+      const filled = await alone(session, [1, 2], [3, 4, 5, 6]);
+      await assert.rejects(session.step(Int32Array.of(1)), { code: "CPM_INFER_CAPACITY", where: "row 0" });
+      // Nothing was overwritten by the refused step, and the last slot counts.
+      const trained = await trainingLogits(tinyConfig, [1, 2], [3, 4, 5, 6]);
+      assertClose(filled.at(-1)!, trained.at(-1)!, 1e-5);
+    });
+  });
+
+  test("wrong prompts, ids and rows are refused before anything runs", async () => {
+    await withSession(tinyConfig, {}, async (session) => {
+      const refused = { code: "CPM_INFER_PROMPT" };
+      await assert.rejects(session.step(new Int32Array(0)), /internal/);
+      await assert.rejects(session.prefill([]), refused);
+      await assert.rejects(session.prefill([[1], []]), { ...refused, where: "prompt 1" });
+      for (const id of [-1, V, 1.5]) await assert.rejects(session.prefill([[id]]), { ...refused, got: String(id) });
+      const first = await alone(session, [1, 2], [3]);
+      await assert.rejects(session.step(Int32Array.of(V)), refused);
+      await assert.rejects(session.step(Int32Array.of(-1)), refused);
+      await assert.rejects(session.step(Int32Array.of(1, 2)), /internal: 2 tokens for 1 rows/);
+      assert.throws(() => session.reorder(Int32Array.of(1)), /internal/);
+      const again = Array.from(await session.step(Int32Array.of(7)));
+      assert.deepEqual([...first, again], await alone(session, [1, 2], [3, 7]), "the row is what it was");
+    });
+  });
+
+  test("wrong options are refused", async () => {
+    using runtime = createNativeRuntime({ threads: 1 });
+    const parameters = uploadWeights(runtime, tinyConfig);
+    const refuses = (options: CpmAntSessionOptions, code: string) =>
+      assert.rejects(createCpmAntSession(runtime, tinyConfig, parameters, options), { code });
+    for (const promptTask of [-1, tinyConfig.promptTypes, 0.5]) await refuses({ promptTask }, "CPM_INFER_TASK");
+    for (const segment of [0, tinyConfig.segmentTypes]) await refuses({ segment }, "CPM_INFER_SEGMENT");
+    for (const capacityTokens of [0, -3, 2.5, Number.NaN]) await refuses({ capacityTokens }, "CPM_INFER_CAPACITY");
+  });
+
+  test("a session that cannot be made leaves nothing, and its weights free", async () => {
+    using runtime = createNativeRuntime({ threads: 1 });
+    const parameters = uploadWeights(runtime, tinyConfig);
+    const { tensors } = runtime.memory();
+    for (let limit = 0; limit < 8; limit++) {
+      let compiled = 0;
+      const failing = interceptCompile(runtime, () => {
+        if (compiled++ === limit) throw new Error("no more");
+      });
+      await assert.rejects(createCpmAntSession(failing, tinyConfig, parameters, { capacityTokens: 8 }), /no more/);
+      assert.deepEqual([runtime.memory().programs, runtime.memory().tensors], [0, tensors]);
+    }
+    for (const tensor of parameters.values()) tensor.dispose();
+  });
+});
