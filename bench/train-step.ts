@@ -2,6 +2,7 @@
  * The training step of the `mini` preset beside a plain product of the same runtime in the same process.
  *
  *     node bench/train-step.ts [--steps 10] [--threads 2] [--rows 4] [--columns 256] [--recompute none]
+ *     node bench/train-step.ts --layers 3 --dim 768 --ff 2048      (27.7 M parameters, wider and shallower)
  *
  * Prints the share of the product's rate that the model's FLOPs reach over the whole step (forward, backward, update)
  * and the optimizer's share of the step. Rounds of steps and products alternate; medians.
@@ -27,11 +28,21 @@ const { values } = parseArgs({
     columns: { type: "string", default: "256" },
     preset: { type: "string", default: "mini" },
     recompute: { type: "string", default: "none" },
+    layers: { type: "string" },
+    dim: { type: "string" },
+    ff: { type: "string" },
   },
 });
 const [rows, columns] = [Number(values.rows), Number(values.columns)];
 const runtime = createNativeRuntime({ threads: Number(values.threads), spin: false });
-const config = preset(values.preset);
+const base = preset(values.preset);
+const config = {
+  ...base,
+  layers: Number(values.layers ?? base.layers),
+  dimModel: Number(values.dim ?? base.dimModel),
+  heads: Number(values.dim ?? base.dimModel) / base.dimHead,
+  dimFf: Number(values.ff ?? base.dimFf),
+};
 
 const layout = arenaLayout(parameterTable(config));
 const arena = () => createArena(runtime, layout);
@@ -90,7 +101,9 @@ const [stepMs, updateMs, productMs] = [median(steps!), median(updates!), median(
 const stepRate = flops / stepMs / 1e6;
 const productRate = (2 * size ** 3) / productMs / 1e6;
 console.log(machine(runtime.info));
-console.log(`${values.preset}: ${(parameterCount(config) / 1e6).toFixed(1)} M parameters, ${rows} × ${columns} tokens`);
+console.log(
+  `${values.preset}, ${config.layers} × ${config.dimModel}: ${(parameterCount(config) / 1e6).toFixed(1)} M parameters, ${rows} × ${columns} tokens`,
+);
 console.log(
   `step ${stepMs.toFixed(0)} ms, ${(((rows * columns) / stepMs) * 1000).toFixed(0)} tokens/s, ${stepRate.toFixed(1)} GFLOP/s`,
 );
