@@ -17,6 +17,8 @@ import {
   gelu,
   logSoftmax,
   matmul,
+  maximum,
+  minimum,
   mul,
   reduceMax,
   reduceMean,
@@ -121,6 +123,25 @@ suite("valueAndGrad", () => {
     const results = evaluateGraph(graph, { x: array([3], [0.5, 1.5, -2.5]) });
     assert.deepEqual(Array.from(results.stopped!.data), [0.5, 1.5, -2.5]);
     assert.deepEqual(Array.from(results.steps!.data), [0, 0, 0]);
+  });
+
+  test("the gradient of a tie goes to the first operand", () => {
+    const graph = trace(
+      "f",
+      ({ x, y }) => ({
+        largest: grad((p: { x: Tensor; y: Tensor }) => reduceSum(maximum(p.x, p.y)))({ x, y }),
+        least: grad((p: { x: Tensor; y: Tensor }) => reduceSum(minimum(p.x, p.y)))({ x, y }),
+      }),
+      { x: vector, y: vector },
+    );
+    const results = evaluateGraph(graph, { x: array([3], [1, 2, 3]), y: array([3], [1, 1, 4]) });
+    const gradients = Object.fromEntries(Object.entries(results).map(([name, { data }]) => [name, Array.from(data)]));
+    assert.deepEqual(gradients, {
+      "largest.x": [1, 1, 0],
+      "largest.y": [0, 0, 1],
+      "least.x": [1, 0, 1],
+      "least.y": [0, 1, 0],
+    });
   });
 
   test("only a floating scalar has a gradient; the error names the line of the caller", () => {

@@ -1,7 +1,7 @@
 /** Moving plain numbers in and out of a runtime, for tests that run one thing on several. */
 import { hostArrayFrom } from "../../src/graph/index.ts";
 import type { DType } from "../../src/runtime/dtype.ts";
-import type { DeviceTensor, ProgramSource, Runtime } from "../../src/runtime/runtime.ts";
+import type { CompileOptions, DeviceTensor, ProgramSource, Runtime } from "../../src/runtime/runtime.ts";
 
 export interface PlainTensor {
   readonly dtype: DType;
@@ -14,8 +14,9 @@ export async function runOnce(
   runtime: Runtime,
   source: ProgramSource,
   inputs: Readonly<Record<string, PlainTensor>>,
+  options: CompileOptions = {},
 ): Promise<Record<string, { shape: readonly number[]; data: number[] }>> {
-  using program = await runtime.compile(source);
+  using program = await runtime.compile(source, options);
   const given: Record<string, DeviceTensor> = {};
   for (const [name, { data, dtype, shape }] of Object.entries(inputs)) {
     given[name] = runtime.upload(hostArrayFrom(data, dtype), dtype, shape);

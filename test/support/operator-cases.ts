@@ -280,6 +280,19 @@ export const operatorCases: readonly OperatorCase[] = [
     inputs: [f(5, 3), f(7, 5)],
     fn: (a, b) => matmul(a, b, { transposeA: true, transposeB: true }),
   },
+  { operator: "matmul", name: "scaled", inputs: [f(3, 5), f(5, 7)], fn: (a, b) => matmul(a, b, { alpha: -0.7 }) },
+  {
+    operator: "matmul",
+    name: "A', scaled",
+    inputs: [f(5, 3), f(5, 7)],
+    fn: (a, b) => matmul(a, b, { transposeA: true, alpha: 0.3 }),
+  },
+  {
+    operator: "matmul",
+    name: "A' B', scaled, batched",
+    inputs: [f(2, 5, 3), f(2, 7, 5)],
+    fn: (a, b) => matmul(a, b, { transposeA: true, transposeB: true, alpha: 1.5 }),
+  },
   { operator: "matmul", name: "vector", inputs: [f(1, 5), f(5, 1)], fn: (a, b) => matmul(a, b) },
   { operator: "matmul", name: "batched", inputs: [f(2, 3, 4, 5), f(2, 3, 5, 2)], fn: (a, b) => matmul(a, b) },
   {

@@ -9,6 +9,7 @@ import { evaluateGraph } from "../evaluate.ts";
 import { trace } from "../graph.ts";
 import {
   add,
+  addRows,
   boundary,
   broadcastTo,
   cast,
@@ -20,6 +21,7 @@ import {
   reduceMean,
   reshape,
   scalar,
+  scatterAddRows,
   size,
   slice,
   stopGradient,
@@ -140,6 +142,17 @@ suite("emission", () => {
     const inputs = Object.fromEntries(names.map((name, i) => [name, floats([], [i])]));
     const expected = names.reduce((sum, _, i) => 2 * sum + i, 0);
     assert.deepEqual((await runOnce(runtime, graph, inputs)).out!.data, [expected]);
+  });
+
+  test("sums by index are never left to several threads", () => {
+    const graph = trace("rows", ({ ids, x }) => ({ y: scatterAddRows(4, ids, x), z: addRows(x, ids, x) }), {
+      ids: spec("int32", [3]),
+      x: spec("float32", [3, 2]),
+    });
+    // ScatterND adds in parallel, without locks: for one thread, or where no row is added to twice.
+    const uses = (oneThread: boolean) =>
+      Buffer.from(writeOnnx(graph, { target: "cpu", oneThread })).includes("ScatterND");
+    assert.deepEqual([uses(false), uses(true)], [false, true]);
   });
 
   test("double precision all through", async () => {

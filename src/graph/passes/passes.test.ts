@@ -22,6 +22,7 @@ import {
   pow,
   reduceSum,
   reshape,
+  rmsNorm,
   scalar,
   scatterAddRows,
   size,
@@ -30,6 +31,7 @@ import {
   sub,
   transpose,
 } from "../operators/index.ts";
+import { rewrite } from "../rewrite.ts";
 import { spec, type Tensor } from "../tensor.ts";
 import { accumulateOutputs } from "./accumulate.ts";
 import { bindSizes } from "./bind-sizes.ts";
@@ -155,6 +157,15 @@ suite("algebra", () => {
     assert.deepEqual(census(graph), { reshape: 2, transpose: 1 });
   });
 
+  test("two permutations become the one that does both", () => {
+    const fn = ({ x }: { x: Tensor }) => ({ y: transpose(transpose(x, [0, 2, 1]), [1, 0, 2]) });
+    const graph = trace("turns", fn, { x: spec("float32", [2, 3, 4]) });
+    const better = optimize(graph);
+    assert.deepEqual(census(better), { transpose: 1 });
+    const x = array([2, 3, 4]);
+    assert.deepEqual(evaluateGraph(better, { x }), evaluateGraph(graph, { x }));
+  });
+
   test("a product takes a factor in, unless it is needed without it", () => {
     const alone = optimized(({ x, y }) => ({ z: mul(3, mul(matmul(x, y, { transposeB: true, alpha: 0.5 }), 4)) }));
     assert.deepEqual(census(alone), { matmul: 1 });
@@ -173,6 +184,11 @@ suite("algebra", () => {
     assert.deepEqual(census(better), { gather: 1, addRows: 1 });
     const inputs = { x: array([2, 3]), ids: { dtype: "int32", shape: [4], data: Int32Array.of(1, 0, 1, 1) } as const };
     assertClose(evaluateGraph(better, inputs).y!.data, evaluateGraph(graph, inputs).y!.data, 1e-15);
+    // A table that would have to be broadcast first is no table to add rows to.
+    const spread = optimized(({ x }) => ({
+      y: add(reduceSum(x, 0), scatterAddRows(2, constant([1], "int32"), slice(x, 0, 0, 1))),
+    }));
+    assert.equal(census(spread).scatterAddRows, 1);
   });
 });
 
@@ -256,6 +272,20 @@ suite("optimize", () => {
       dropUnusedInputs(better).inputs.map(({ name }) => name),
       ["x"],
     );
+  });
+});
+
+suite("rewrite", () => {
+  test("an exchanged result of an operator with several stays exchanged when the others are needed", () => {
+    const { x, w, other } = inputsFor({ x: matrix, w: spec("float32", [3]), other: spec("float32", [2, 1]) });
+    const normed = rmsNorm(x, w, 1e-6);
+    const inverse = normed.node.outputs[1]!;
+    const [y] = rewrite([mul(normed, inverse)], new Map([[inverse, other]]));
+    assert.deepEqual(
+      y!.node.inputs.map(({ node }) => node.operator.name),
+      ["rmsNorm", "input"],
+    );
+    assert.equal(y!.node.inputs[1], other);
   });
 });
 
