@@ -26,6 +26,7 @@ import {
   trace,
 } from "../graph/index.ts";
 import type { Binding, DeviceTensor, Program, Runtime } from "../runtime/runtime.ts";
+import { type Owner, ownedBy } from "../util/owner.ts";
 import { type Arena, largestRunElements } from "./arena.ts";
 
 export interface AdamWOptions {
@@ -96,15 +97,22 @@ export async function createAdamW(
   moments: { readonly first: Arena; readonly second: Arena },
   options: AdamWOptions = adamWDefaults,
 ): Promise<AdamW> {
+  return ownedBy((owner) => makeAdamW(owner, runtime, parameters, gradients, moments, options));
+}
+
+async function makeAdamW(
+  owner: Owner,
+  runtime: Runtime,
+  parameters: Arena,
+  gradients: Arena,
+  moments: { readonly first: Arena; readonly second: Arena },
+  options: AdamWOptions,
+): Promise<AdamW> {
+  const { own } = owner;
   const { beta1, beta2, eps, weightDecay, clipNorm } = options;
   const { elements } = parameters.layout;
   const runElements = Math.min(elements, largestRunElements);
   const pieceElements = runElements / piecesPerRun;
-  const owned: { dispose(): void }[] = [];
-  const own = <T extends { dispose(): void }>(thing: T): T => {
-    owned.push(thing);
-    return thing;
-  };
   // Every node runs in its caller's thread; the runs go side by side.
   const updateProgram: Program = own(await runtime.compile(updateGraph(pieceElements), { threads: "caller" }));
   const normProgram: Program = own(await runtime.compile(normGraph(), { threads: "caller" }));
@@ -166,8 +174,7 @@ export async function createAdamW(
       await runAll(updates, runtime.info.threads);
     },
     dispose() {
-      for (const thing of owned.toReversed()) thing.dispose();
-      owned.length = 0;
+      owner.dispose();
     },
   };
 }

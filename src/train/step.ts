@@ -11,6 +11,7 @@ import { blockParameterNames, names } from "../model/parameters.ts";
 import { positionBuckets } from "../model/position-buckets.ts";
 import type { Binding, CompileOptions, DeviceTensor, Program, Runtime } from "../runtime/runtime.ts";
 import { ConfigError } from "../util/error.ts";
+import { type Owner, ownedBy } from "../util/owner.ts";
 import type { Arena } from "./arena.ts";
 import {
   biasProgram,
@@ -53,12 +54,17 @@ function pick(all: Tensors, ports: readonly { readonly name: string }[]): Tensor
   );
 }
 
+/**
+ * Allocates, compiles and binds. Without `gradients` the step only runs forward.
+ *
+ * Errors: `CPM_TRAIN_DROPOUT`, and those of the runtime; nothing is left behind then.
+ */
 export async function createTrainingStep(
   runtime: Runtime,
   config: ModelConfig,
-  parameters: Arena,
-  gradients: Arena | undefined,
-  { rows, columns, recompute }: TrainingStepOptions,
+  parameters: Pick<Arena, "tensors">,
+  gradients: Pick<Arena, "tensors"> | undefined,
+  options: TrainingStepOptions,
 ): Promise<TrainingStep> {
   if (config.dropout > 0) {
     throw new ConfigError("CPM_TRAIN_DROPOUT", "training with dropout is not supported", {
@@ -67,14 +73,21 @@ export async function createTrainingStep(
       hint: "Set dropout_p to 0 in config.json.",
     });
   }
+  return ownedBy((owner) => makeStep(owner, runtime, config, parameters, gradients, options));
+}
+
+async function makeStep(
+  owner: Owner,
+  runtime: Runtime,
+  config: ModelConfig,
+  parameters: Pick<Arena, "tensors">,
+  gradients: Pick<Arena, "tensors"> | undefined,
+  { rows, columns, recompute }: TrainingStepOptions,
+): Promise<TrainingStep> {
+  const { own } = owner;
   const geometry = { rows, columns };
   const { promptLength } = config;
   const textColumns = columns - promptLength;
-  const owned: { dispose(): void }[] = [];
-  const own = <T extends { dispose(): void }>(thing: T): T => {
-    owned.push(thing);
-    return thing;
-  };
   const allocate = (dtype: "float32" | "int32", shape: readonly number[]) => own(runtime.allocate(dtype, shape));
   const stream = () => allocate("float32", streamSpec(config, geometry).shape as number[]);
   const compile = async (graph: Graph, options?: CompileOptions): Promise<Program> =>
@@ -269,8 +282,7 @@ export async function createTrainingStep(
       return { hidden: hidden!, logits: logits! };
     },
     dispose() {
-      for (const thing of owned.toReversed()) thing.dispose();
-      owned.length = 0;
+      owner.dispose();
     },
   };
 }

@@ -10,6 +10,7 @@ import type { ModelConfig } from "../model/config.ts";
 import { parameterTable } from "../model/parameters.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 import { DataError } from "../util/error.ts";
+import { createOwner } from "../util/owner.ts";
 import type { Seed } from "../util/random.ts";
 import { type AdamWOptions, createAdamW } from "./adamw.ts";
 import { type Arena, arenaLayout, createArena } from "./arena.ts";
@@ -90,11 +91,8 @@ export async function train(
   const layout = arenaLayout(parameterTable(config));
   const arena = () => createArena(runtime, layout);
   const parameters = arena();
-  const owned: { dispose(): void }[] = [];
-  const own = <T extends { dispose(): void }>(thing: T): T => {
-    owned.push(thing);
-    return thing;
-  };
+  const owner = createOwner();
+  const { own } = owner;
   let completed = false;
   try {
     for (const parameter of layout.parameters) {
@@ -184,7 +182,7 @@ export async function train(
       reason,
     };
   } finally {
-    for (const thing of owned.toReversed()) thing.dispose();
+    owner.dispose();
     if (!completed) parameters.dispose();
   }
 }

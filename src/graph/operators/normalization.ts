@@ -1,7 +1,7 @@
 /** Operators over the rows of the last axis: softmax, its logarithm, cross entropy, RMSNorm. */
 import { sameShape, sizeOf } from "../dim.ts";
 import { rowsOf } from "../ndarray.ts";
-import { defineOperator, mismatch, requireDType, sameDType } from "../operator.ts";
+import { defineOperator, type EmitContext, mismatch, requireDType, sameDType } from "../operator.ts";
 import { apply, apply1, type Tensor } from "../tensor.ts";
 import { size } from "./constant.ts";
 import { add, cast, div, exp, greaterEqual, maximum, mul, neg, sub } from "./elementwise.ts";
@@ -110,6 +110,20 @@ export function softmaxMix(scores: Tensor, values: Tensor): Tensor {
   return apply(softmaxMixOperator, [scores, values], {})[0]!;
 }
 
+/** The logarithm of the first input's softmax under a name; spelled out for targets that lack the operator. */
+function emitLogSoftmax({ inputs, target, emit, ints, temporary }: EmitContext<None>, output: string): void {
+  if (target === "cpu") {
+    emit("LogSoftmax", [inputs[0]!], { axis: -1 }, { outputs: [output] });
+    return;
+  }
+  const step = (type: string, from: string[]) =>
+    emit(type, from, type.startsWith("Reduce") ? { keepdims: 1 } : {}, { outputs: [temporary()] });
+  const axis = ints([-1]);
+  const shifted = step("Sub", [inputs[0]!, step("ReduceMax", [inputs[0]!, axis])]);
+  const sum = step("ReduceSum", [step("Exp", [shifted]), axis]);
+  emit("Sub", [shifted, step("Log", [sum])], {}, { outputs: [output] });
+}
+
 const logSoftmaxOperator = defineOperator<None>({
   name: "logSoftmax",
   infer: ([x]) => {
@@ -118,18 +132,7 @@ const logSoftmaxOperator = defineOperator<None>({
   },
   // dx = dy − eʸ · Σ dy
   gradient: ({ outputs: [y], cotangents: [dy] }) => [sub(dy!, mul(exp(y!), reduceSum(dy!, -1, true)))],
-  onnx: ({ inputs, outputs, target, emit, ints, temporary }) => {
-    if (target === "cpu") {
-      emit("LogSoftmax", inputs, { axis: -1 }, { outputs });
-      return;
-    }
-    const step = (type: string, from: string[]) =>
-      emit(type, from, type.startsWith("Reduce") ? { keepdims: 1 } : {}, { outputs: [temporary()] });
-    const axis = ints([-1]);
-    const shifted = step("Sub", [inputs[0]!, step("ReduceMax", [inputs[0]!, axis])]);
-    const sum = step("ReduceSum", [step("Exp", [shifted]), axis]);
-    emit("Sub", [shifted, step("Log", [sum])], {}, { outputs });
-  },
+  onnx: (context) => emitLogSoftmax(context, context.outputs[0]!),
   evaluate: ([x], { allocate }) => {
     const out = allocate(x!.dtype, x!.shape);
     const { rows, columns } = rowsOf(x!.shape);
@@ -167,10 +170,12 @@ const crossEntropyOperator = defineOperator<None>({
     const index = reshape(maximum(targets!, 0), [rows, 1]);
     return [addAt(mul(softmax(logits!), weight), index, neg(weight)), undefined];
   },
-  onnx: ({ inputs, outputs, inputTypes, emit, scalar, ints, temporary }) => {
+  onnx: (context) => {
+    const { inputs, outputs, inputTypes, emit, scalar, ints, temporary } = context;
     const step = (type: string, from: string[], attributes = {}) =>
       emit(type, from, attributes, { outputs: [temporary()] });
-    const logs = step("LogSoftmax", [inputs[0]!], { axis: -1 });
+    const logs = temporary();
+    emitLogSoftmax(context, logs);
     const known = step("GreaterOrEqual", [inputs[1]!, scalar("int32", 0)]);
     const index = step("Unsqueeze", [step("Max", [inputs[1]!, scalar("int32", 0)]), ints([1])]);
     const picked = step("Squeeze", [step("GatherElements", [logs, index], { axis: 1 }), ints([1])]);
