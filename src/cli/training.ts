@@ -180,7 +180,7 @@ export async function trainFromFiles(
     },
   );
   try {
-    finish(progress, result, corpus, context);
+    finish(progress, result, corpus, options, context);
     await save(output, config, corpus, result, options, context);
   } finally {
     result.parameters.dispose();
@@ -194,7 +194,8 @@ async function describe(
   context: CommandContext,
 ): Promise<void> {
   const { parameterCount } = await import("../model/index.ts");
-  const { documents, characters, tokens, unigramNatsPerToken, unigramBitsPerCharacter } = corpus.train.statistics;
+  const { documents, characters, tokens } = corpus.train.statistics;
+  const { unigramNatsPerToken, unigramBitsPerCharacter } = judged(corpus).statistics;
   note(
     context,
     say(context, messages.corpus, {
@@ -233,11 +234,17 @@ const endings = {
   cancelled: messages.endCancelled,
 } as const;
 
-function finish(progress: Progress, result: TrainResult, corpus: TextCorpus, context: CommandContext): void {
+function finish(
+  progress: Progress,
+  result: TrainResult,
+  corpus: TextCorpus,
+  { keep }: TrainingOptions,
+  context: CommandContext,
+): void {
   progress.finish();
   note(context, say(context, endings[result.reason], { steps: formatInteger(result.steps) }));
   if (!result.heldOut) return;
-  const { before, best } = result.heldOut;
+  const { before, best, last } = result.heldOut;
   note(
     context,
     say(context, messages.summaryLine, {
@@ -245,9 +252,17 @@ function finish(progress: Progress, result: TrainResult, corpus: TextCorpus, con
       best: formatNumber(round(best.loss)),
       step: formatInteger(best.step),
       bits: lossUnits(best.loss, corpus).bits,
-      entropy: formatNumber(round(corpus.train.statistics.unigramNatsPerToken)),
+      entropy: formatNumber(round(judged(corpus).statistics.unigramNatsPerToken)),
     }),
   );
+  if (keep === "last" && last.step !== best.step) {
+    note(context, say(context, messages.keptLast, { last: formatNumber(round(last.loss)) }));
+  }
+}
+
+/** The text that losses and entropy are of: what is held out, or all where nothing is. */
+function judged({ heldOut, train }: TextCorpus): TextCorpus["train"] {
+  return heldOut.pieces > 0 ? heldOut : train;
 }
 
 async function save(

@@ -21,7 +21,7 @@ export interface TextCorpusOptions extends ReadOptions {
   /** Size of a vocabulary that is trained; a small corpus may give fewer tokens. */
   readonly vocabSize: number;
   readonly heldOutShare: number;
-  /** Reads no further than this, taking documents from all files in turn, so that none is left out altogether. */
+  /** Reads no further than this, taking about as much from every file. */
   readonly maxCharacters: number;
   readonly signal?: AbortSignal | undefined;
 }
@@ -59,28 +59,28 @@ async function trainedVocabulary(
   return (await trainVocabulary(texts, { size: vocabSize })).text;
 }
 
-/** Documents of all files in turn, until there is enough. */
+/** Documents until there is enough, each from the file that has given the least text so far: all files count alike. */
 async function collect(
   files: readonly string[],
   { maxCharacters, signal, ...reading }: TextCorpusOptions,
 ): Promise<{ documents: Document[]; cut: boolean }> {
   const documents: Document[] = [];
-  let open = files.map((file) => readDocuments([file], reading));
+  let open = files.map((file) => ({ reader: readDocuments([file], reading), characters: 0 }));
   let characters = 0;
   while (open.length > 0) {
-    for (const reader of [...open]) {
-      signal?.throwIfAborted();
-      const next = await reader.next();
-      if (next.done) {
-        open = open.filter((other) => other !== reader);
-        continue;
-      }
-      documents.push(next.value);
-      characters += next.value.text.length;
-      if (characters < maxCharacters) continue;
-      for (const other of open) await other.return(undefined);
-      return { documents, cut: true };
+    signal?.throwIfAborted();
+    const source = open.reduce((least, other) => (other.characters < least.characters ? other : least));
+    const next = await source.reader.next();
+    if (next.done) {
+      open = open.filter((other) => other !== source);
+      continue;
     }
+    documents.push(next.value);
+    source.characters += next.value.text.length;
+    characters += next.value.text.length;
+    if (characters < maxCharacters) continue;
+    for (const { reader } of open) await reader.return(undefined);
+    return { documents, cut: true };
   }
   return { documents, cut: false };
 }

@@ -44,8 +44,8 @@ export const trainMessages = defineMessages({
     en: "share of the fill objective, the rest being language modelling",
   },
   maxCharacters: {
-    zh: "最多读入多少字符，从各文件轮流取",
-    en: "characters to read at most, from all files in turn",
+    zh: "最多读入多少字符，从各文件均匀取",
+    en: "characters to read at most, about as many from every file",
   },
   field: { zh: "JSON Lines 中存放文本的字段", en: "field of a JSON line that holds the text" },
   encoding: { zh: "文本文件的编码", en: "encoding of text files" },
@@ -76,8 +76,8 @@ export const trainMessages = defineMessages({
     en: "Model: {preset}, {parameters} parameters, batches of {rows} × {length}",
   },
   entropy: {
-    zh: "逐个 token 猜（一元熵）：{nats} nats/token，{bits} bits/字符。损失应远低于此。",
-    en: "Guessing token by token (unigram entropy): {nats} nats/token, {bits} bits/character. The loss must fall well below.",
+    zh: "留出文本逐个 token 猜（一元熵）：{nats} nats/token，{bits} bits/字符。损失应远低于此。",
+    en: "Guessing the held-out text token by token (unigram entropy): {nats} nats/token, {bits} bits/character. The loss must fall well below.",
   },
   evaluation: {
     zh: "第 {step} 步：留出损失 {nats} nats/token，{bits} bits/字符",
@@ -95,8 +95,12 @@ export const trainMessages = defineMessages({
   },
   endCancelled: { zh: "已中断：{steps} 步，照样保存。", en: "Interrupted: {steps} steps, saved all the same." },
   summaryLine: {
-    zh: "留出损失 {before} → {best} nats/token（第 {step} 步），{bits} bits/字符；一元熵 {entropy}",
-    en: "Held-out loss {before} → {best} nats/token (step {step}), {bits} bits/character; unigram entropy {entropy}",
+    zh: "留出损失 {before}，最低 {best} nats/token（第 {step} 步），{bits} bits/字符；一元熵 {entropy}",
+    en: "Held-out loss {before}, at best {best} nats/token (step {step}), {bits} bits/character; unigram entropy {entropy}",
+  },
+  keptLast: {
+    zh: "保存的是结束时的权重：留出损失 {last} nats/token。",
+    en: "The weights saved are those at the end: held-out loss {last} nats/token.",
   },
   saved: { zh: "已保存：{path}", en: "Saved: {path}" },
   startSummary: { zh: "一条命令：训练一个小模型，再让它写", en: "one command: train a small model, then let it write" },

@@ -31,7 +31,7 @@ export default defineCommand({
       .meta({ zh: messages.output.zh, placeholder: "DIR", alias: "o" }),
     prompt: z.array(z.string()).default([]).describe(messages.startPrompt.en).meta({ zh: messages.startPrompt.zh }),
     ...trainingFields,
-    for: trainingFields.for.unwrap().default(165_000),
+    for: trainingFields.for.unwrap().default(150_000),
     keep: trainingFields.keep.removeDefault().optional(),
   }),
   async run({ files, output, prompt, ...options }, context) {

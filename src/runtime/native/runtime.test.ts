@@ -145,9 +145,11 @@ test("a mapped tensor serves as a constant, and mapping in a loop leaves nothing
   };
   for (let i = 0; i < 5; i++) await round();
   const warm = process.memoryUsage.rss();
-  for (let i = 0; i < 20; i++) await round();
+  for (let i = 0; i < 100; i++) await round();
   const grown = process.memoryUsage.rss() - warm;
-  assert.ok(grown < 16e6, `resident size grew by ${grown / 1e6} MB`);
+  // Four threads compile, and each keeps a heap of the 4 MB that it packed. Rounds that forgot such a block, or a mapping
+  // of it, would show 400 MB.
+  assert.ok(grown < 40e6, `resident size grew by ${grown / 1e6} MB`);
 });
 
 test("nodes are found in the messages of ONNX Runtime", () => {
