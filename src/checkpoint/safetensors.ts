@@ -19,7 +19,7 @@ import {
   requireDType,
   show,
 } from "./raw.ts";
-import { type ByteSource, openSource } from "./source.ts";
+import { type ByteSource, readFrom } from "./source.ts";
 import { parseStrictJson } from "./strict-json.ts";
 
 /** The format's own limit on the header. */
@@ -86,13 +86,7 @@ export function looksLikeSafetensors(head: Uint8Array): boolean {
  * `CPM_CHECKPOINT_JSON`, `CPM_CHECKPOINT_NAME`, `CPM_CHECKPOINT_SHAPE_INVALID`
  */
 export async function openSafetensors(path: string): Promise<RawCheckpoint> {
-  const source = await openSource(path);
-  try {
-    return await readSafetensors(source);
-  } catch (error) {
-    await source.close();
-    throw error;
-  }
+  return readFrom(path, readSafetensors);
 }
 
 /** As `openSafetensors`, from an open source, which the result then owns. */

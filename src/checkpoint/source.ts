@@ -98,3 +98,14 @@ export function memorySource(bytes: Uint8Array, path = "memory"): ByteSource {
     async close() {},
   };
 }
+
+/** Opens a file for a reader whose result owns it; closes it again where the reader fails. */
+export async function readFrom<T>(path: string, read: (source: ByteSource) => Promise<T>): Promise<T> {
+  const source = await openSource(path);
+  try {
+    return await read(source);
+  } catch (error) {
+    await source.close();
+    throw error;
+  }
+}

@@ -19,7 +19,7 @@ import {
   requireDType,
   show,
 } from "./raw.ts";
-import { allocateBytes, type ByteSource, openSource } from "./source.ts";
+import { allocateBytes, type ByteSource, readFrom } from "./source.ts";
 import { checkCrc, readZip, readZipEntry, type ZipEntry } from "./zip.ts";
 
 const pickleLimitBytes = 16 * 1024 * 1024;
@@ -136,13 +136,7 @@ export function refuseLegacyTorch(head: Uint8Array, where: string): void {
  * `CPM_CHECKPOINT_…`
  */
 export async function openTorchFile(path: string): Promise<RawCheckpoint> {
-  const source = await openSource(path);
-  try {
-    return await readTorchFile(source);
-  } catch (error) {
-    await source.close();
-    throw error;
-  }
+  return readFrom(path, readTorchFile);
 }
 
 /** As `openTorchFile`, from an open source, which the result then owns. */
