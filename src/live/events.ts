@@ -1,0 +1,151 @@
+/**
+ * The record of a run: what may stand on a line of `events.jsonl`.
+ *
+ * A line is one JSON object `{ time, type, … }`. Lines are only ever appended. After a crash a run is resumed from its
+ * last checkpoint, so some steps happen twice: a `start` with `step: k` makes every earlier line of a step beyond k void
+ * (`currentEvents`). Readers ignore types and keys that they do not know: a later version may write more.
+ *
+ * Losses are nats per token unless a name says otherwise; times are UTC.
+ */
+import { z } from "zod";
+
+const step = z.int().min(0);
+const tokens = z.int().min(0);
+const loss = z.number();
+
+/** Loss of one source of a mixture. */
+const sourceLoss = z.object({ nats: loss, tokens, bitsPerCharacter: z.number().optional() });
+
+/** Statistics of one parameter's values, and of its gradient where one was at hand. */
+export const parameterStatisticsSchema = z.object({
+  name: z.string(),
+  shape: z.array(z.int().min(0)),
+  mean: z.number(),
+  std: z.number(),
+  min: z.number(),
+  max: z.number(),
+  gradMean: z.number().optional(),
+  gradStd: z.number().optional(),
+});
+
+const variants = {
+  /** The process began, at the beginning of the run or from a checkpoint of `step` updates. */
+  start: z.object({ step, tokens, attempt: z.int().min(1), resumedFrom: z.string().optional() }),
+  /** One update. `gradientNorm` is that before clipping; `dataMs` of `ms` were spent waiting for the batch. */
+  step: z.object({
+    step,
+    tokens,
+    loss,
+    learningRate: z.number(),
+    gradientNorm: z.number(),
+    ms: z.number(),
+    dataMs: z.number().optional(),
+    tokensPerSecond: z.number(),
+    /** Share of the machine's measured product rate that the model's arithmetic reached. */
+    mfu: z.number().optional(),
+    memoryBytes: z.number().optional(),
+    lossScale: z.number().optional(),
+    epoch: z.number().optional(),
+    rows: z.int().optional(),
+    columns: z.int().optional(),
+    sources: z.record(z.string(), sourceLoss).optional(),
+  }),
+  validation: z.object({
+    step,
+    tokens,
+    nats: loss,
+    bitsPerCharacter: z.number().optional(),
+    sources: z.record(z.string(), sourceLoss).optional(),
+    ema: z.boolean().optional(),
+  }),
+  /** What the model writes at this point. */
+  sample: z.object({ step, samples: z.array(z.object({ prompt: z.string(), text: z.string() })) }),
+  parameters: z.object({ step, parameters: z.array(parameterStatisticsSchema) }),
+  /** `path` is relative to the run's folder. `removed` went by the rule of retention. */
+  checkpoint: z.object({
+    step,
+    tokens,
+    path: z.string(),
+    bytes: z.number(),
+    ms: z.number(),
+    best: z.boolean().optional(),
+    removed: z.array(z.string()).optional(),
+  }),
+  /** The guard acted, or a person did. */
+  intervention: z.object({
+    step,
+    action: z.enum(["skip", "rollback", "lowerRate", "skipData", "stop", "warn", "manual"]),
+    reason: z.string(),
+    /** Where the samples were written, relative to the run's folder. */
+    dump: z.string().optional(),
+    details: z.record(z.string(), z.unknown()).optional(),
+  }),
+  /** The mixture was reloaded, or shards came. */
+  data: z.object({ step, what: z.enum(["mixture", "shards", "length"]), text: z.string() }),
+  /** Energy since the last such line. `devices` names what was counted. */
+  power: z.object({
+    seconds: z.number(),
+    joules: z.number(),
+    source: z.enum(["rapl", "nvidia-smi", "stated"]),
+    devices: z.array(z.string()).optional(),
+  }),
+  /** A person's comment, for the page and the daily log. */
+  note: z.object({ author: z.string().optional(), text: z.string(), step: step.optional() }),
+  end: z.object({
+    step,
+    tokens,
+    reason: z.enum(["steps", "time", "patience", "cancelled", "failed"]),
+    error: z.string().optional(),
+  }),
+} as const;
+
+export type EventType = keyof typeof variants;
+type Variant<T extends EventType> = { readonly type: T; readonly time: string } & Readonly<
+  z.output<(typeof variants)[T]>
+>;
+/** Of one type, or of any. */
+export type RunEvent<T extends EventType = EventType> = { [K in T]: Variant<K> }[T];
+/** What a writer gives: everything but the time. */
+export type NewEvent<T extends EventType = EventType> = { [K in T]: Omit<Variant<K>, "time"> }[T];
+
+export const eventTypes = Object.keys(variants) as readonly EventType[];
+
+/** One line's object: a time, a type that we know and its fields. */
+export const runEventSchema: z.ZodType<RunEvent> = z.discriminatedUnion(
+  "type",
+  eventTypes.map((type) => variants[type].extend({ type: z.literal(type), time: z.iso.datetime() })) as unknown as [
+    z.ZodObject<{ type: z.ZodLiteral<EventType> }>,
+    ...z.ZodObject<{ type: z.ZodLiteral<EventType> }>[],
+  ],
+) as unknown as z.ZodType<RunEvent>;
+
+/** The event of a line, or undefined where the line is torn, of an unknown type or not as it must be. */
+export function parseEvent(line: string): RunEvent | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(line);
+  } catch {
+    return undefined;
+  }
+  const parsed = runEventSchema.safeParse(value);
+  return parsed.success ? parsed.data : undefined;
+}
+
+/** Events without those that a resume made void; the order stays. */
+export function currentEvents(events: readonly RunEvent[]): RunEvent[] {
+  const kept: RunEvent[] = [];
+  for (const event of events) {
+    if (event.type === "start") {
+      while (kept.length > 0 && isBeyond(kept.at(-1)!, event.step)) kept.pop();
+    }
+    kept.push(event);
+  }
+  return kept;
+}
+
+/** Interventions and costs happened whatever came after them. */
+function isBeyond(event: RunEvent, step: number): boolean {
+  if (event.type === "power" || event.type === "note" || event.type === "intervention" || event.type === "start")
+    return false;
+  return "step" in event && event.step !== undefined && event.step > step;
+}
