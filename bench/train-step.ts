@@ -9,16 +9,13 @@
  */
 import { parseArgs } from "node:util";
 import { matmul, spec, trace } from "../src/graph/index.ts";
-import { countTargets, createBatch } from "../src/model/batch.ts";
+import { countTargets } from "../src/model/batch.ts";
 import { trainingFlops } from "../src/model/flops.ts";
-import { parameterCount, parameterTable } from "../src/model/parameters.ts";
-import { preset } from "../src/model/presets.ts";
+import { parameterCount } from "../src/model/parameters.ts";
 import { createNativeRuntime, type DeviceTensor } from "../src/runtime/index.ts";
-import { createAdamW } from "../src/train/adamw.ts";
-import { arenaLayout, createArena } from "../src/train/arena.ts";
-import { createTrainingStep } from "../src/train/step.ts";
-import { createRandom, fillNormal } from "../src/util/random.ts";
+import { fillNormal } from "../src/util/random.ts";
 import { machine, median } from "./report.ts";
+import { benchBatch, benchConfig, benchStep } from "./step-fixture.ts";
 
 const { values } = parseArgs({
   options: {
@@ -35,38 +32,16 @@ const { values } = parseArgs({
 });
 const [rows, columns] = [Number(values.rows), Number(values.columns)];
 const runtime = createNativeRuntime({ threads: Number(values.threads), spin: false });
-const base = preset(values.preset);
-const config = {
-  ...base,
+const base = benchConfig(values.preset);
+const dimModel = Number(values.dim ?? base.dimModel);
+const config = benchConfig(values.preset, {
   layers: Number(values.layers ?? base.layers),
-  dimModel: Number(values.dim ?? base.dimModel),
-  heads: Number(values.dim ?? base.dimModel) / base.dimHead,
+  dimModel,
+  heads: values.dim === undefined ? base.heads : dimModel / base.dimHead,
   dimFf: Number(values.ff ?? base.dimFf),
-};
-
-const layout = arenaLayout(parameterTable(config));
-const arena = () => createArena(runtime, layout);
-const [parameters, gradients, moments] = [arena(), arena(), { first: arena(), second: arena() }];
-for (const { name, kind } of layout.parameters) {
-  const view = parameters.tensors.get(name)!.view() as Float32Array;
-  if (kind === "norm") view.fill(1);
-  else fillNormal(view, 1, name, 0, kind === "embedding" ? 0.02 : 1);
-}
-const recompute = values.recompute as "none" | "block" | "all";
-const step = await createTrainingStep(runtime, config, parameters, gradients, { rows, columns, recompute });
-const optimizer = await createAdamW(runtime, parameters, gradients, moments);
-
-const random = createRandom(1, "batch");
-const batch = createBatch(rows, columns);
-batch.length.fill(columns);
-for (let i = 0; i < rows * columns; i++) {
-  const column = i % columns;
-  const isPrompt = column < config.promptLength;
-  batch.input[i] = isPrompt ? config.promptLength * 2 + column : random.integer(config.vocabSize);
-  batch.segment[i] = isPrompt ? 0 : 2;
-  batch.context[i] = Number(column < columns / 2);
-  if (column >= columns / 2 - 1 && column < columns - 1) batch.target[i] = random.integer(config.vocabSize);
-}
+});
+const batch = benchBatch(config, rows, columns);
+const training = await benchStep(runtime, config, batch, values.recompute as "none" | "block" | "all");
 
 const size = 1024;
 const square = spec("float32", [size, size]);
@@ -82,9 +57,7 @@ const productBinding = product.bind({ a, b }, { y });
 const [steps, updates, products]: number[][] = [[], [], []] as never;
 for (let round = -2; round < Number(values.steps); round++) {
   const start = performance.now();
-  await step.lossAndGradients(batch);
-  const backwardEnd = performance.now();
-  await optimizer.update(1e-4, await optimizer.gradientNorm());
+  const { updateMs } = await training.update();
   const end = performance.now();
   productBinding.runSync();
   const productStart = performance.now();
@@ -92,12 +65,12 @@ for (let round = -2; round < Number(values.steps); round++) {
   const productMs = (performance.now() - productStart) / 5;
   if (round < 0) continue;
   steps!.push(end - start);
-  updates!.push(end - backwardEnd);
+  updates!.push(updateMs);
   products!.push(productMs);
 }
 
 const flops = trainingFlops(config, { rows, columns, headPositions: countTargets(batch) });
-const [stepMs, updateMs, productMs] = [median(steps!), median(updates!), median(products!)];
+const [stepMs, optimizerMs, productMs] = [median(steps!), median(updates!), median(products!)];
 const stepRate = flops / stepMs / 1e6;
 const productRate = (2 * size ** 3) / productMs / 1e6;
 console.log(machine(runtime.info));
@@ -112,5 +85,5 @@ const ratios = steps!.map((ms, i) => flops / ms / ((2 * size ** 3) / products![i
 console.log(
   `share of the product's rate ${(stepRate / productRate).toFixed(3)} (median of pairs ${median(ratios).toFixed(3)}, bar 0.80)`,
 );
-console.log(`optimizer's share of the step ${((100 * updateMs) / stepMs).toFixed(1)} % (bar 8 %)`);
+console.log(`optimizer's share of the step ${((100 * optimizerMs) / stepMs).toFixed(1)} % (bar 8 %)`);
 runtime.dispose();
