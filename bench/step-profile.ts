@@ -25,7 +25,10 @@ interface TraceEvent {
   readonly cat: string;
   readonly name: string;
   readonly dur: number;
-  readonly args: { readonly op_name?: string; readonly input_type_shape?: readonly Record<string, readonly number[]>[] };
+  readonly args: {
+    readonly op_name?: string;
+    readonly input_type_shape?: readonly Record<string, readonly number[]>[];
+  };
 }
 
 const folder = mkdtempSync(join(tmpdir(), "cpm-profile-"));

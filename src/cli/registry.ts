@@ -51,6 +51,11 @@ export const verbs: readonly Verb[] = [
     load: () => import("./verbs/convert.ts"),
   },
   {
+    name: "data build",
+    summary: { zh: "把文本做成训练用的数据集", en: "make a data set for training out of text" },
+    load: () => import("./verbs/data-build.ts"),
+  },
+  {
     name: "train",
     summary: { zh: "从文本训练模型", en: "train a model on text" },
     load: () => import("./verbs/train.ts"),

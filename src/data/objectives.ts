@@ -55,6 +55,56 @@ export function allTargets(length: number): Uint8Array {
 }
 
 /**
+ * Writes a sample of text from column `start` of a row of a packed batch: its prompt, `<s>` ids `</s>`, all in span `span`.
+ * `compat` writes as the original's packer did: the prompts of all samples but the first are looked up in the token table
+ * (prompt task·promptLength + i as token ids), which trained them with wrong prompts.
+ *
+ * @param isTarget flags of the text, ids.length + 2
+ * @returns the column after it
+ */
+export function writePackedSample(
+  batch: ModelBatch,
+  row: number,
+  start: number,
+  sample: {
+    readonly ids: ArrayLike<number>;
+    readonly span: number;
+    readonly objective: Objective;
+    readonly isTarget: Uint8Array;
+  },
+  vocabulary: { readonly bosId: number; readonly eosId: number; readonly promptLength: number },
+  compat = false,
+): number {
+  const { ids, span, objective, isTarget } = sample;
+  const { promptTask, segment } = objectiveLayout[objective];
+  const { promptLength, bosId, eosId } = vocabulary;
+  const length = ids.length + 2;
+  const end = start + promptLength + length;
+  if (end > batch.columns || isTarget.length !== length) {
+    throw new Error(`internal: a text of ${length} tokens at column ${start} of ${batch.columns}`);
+  }
+  const at = row * batch.columns + start;
+  for (let i = 0; i < promptLength; i++) {
+    batch.input[at + i] = promptTask * promptLength + i;
+    batch.context[at + i] = 1;
+    batch.span[at + i] = span;
+    if (batch.prompt && !(compat && start > 0)) batch.prompt[at + i] = 1;
+  }
+  const text = at + promptLength;
+  for (let i = 0; i < length; i++) {
+    const id = i === 0 ? bosId : i === length - 1 ? eosId : ids[i - 1]!;
+    batch.input[text + i] = id;
+    batch.segment[text + i] = segment;
+    batch.span[text + i] = span;
+    const target = isTarget[i] === 1;
+    batch.context[text + i] = target ? 0 : 1;
+    if (i > 0) batch.target[text + i - 1] = target ? id : ignoredTarget;
+  }
+  batch.length[row] = end;
+  return end;
+}
+
+/**
  * Writes piece `piece` of the corpus as row `row`: prompt ids promptTask·promptLength + i (context, segment 0), then
  * `<s>` piece `</s>` in the objective's segment, context where not a target, target at i the id of i + 1 where that is a
  * target. The row must be blank (`createBatch`); columns behind stay padding.

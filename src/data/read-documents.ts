@@ -1,5 +1,6 @@
 /**
- * Documents out of files: plain text and JSON Lines, also gzip or zstd, one at a time in bounded memory.
+ * Documents out of files: plain text and JSON Lines, also gzip or zstd, and Parquet, one at a time in bounded memory.
+ * The name `-` is the standard input, where it is given.
  *
  * This reads and judges lines; it does not tokenise, deduplicate or filter. Input is untrusted: a line has a size limit
  * (so a compressed bomb costs no memory), bytes must be valid in their encoding, JSON is only parsed. A bad line is
@@ -8,9 +9,10 @@
 import { createReadStream, type Dirent } from "node:fs";
 import { glob, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
-import { pipeline, type Readable, type Transform } from "node:stream";
+import { pipeline, Readable, type Transform } from "node:stream";
 import * as zlib from "node:zlib";
 import { DataError, FileError, UnsupportedError } from "../util/error.ts";
+import { readParquetTexts } from "./parquet.ts";
 
 export interface Document {
   readonly text: string;
@@ -27,6 +29,8 @@ export interface Document {
  * - `lines`: one document a line, `<n>` standing for a line break (the original's raw format).
  * - `blocks`: documents are runs of lines between blank lines.
  * - `file`: the whole file is one document.
+ *
+ * Parquet files are known by their name; the text is the column that `field` names.
  */
 export type TextFormat = "jsonl" | "lines" | "blocks" | "file";
 
@@ -52,11 +56,16 @@ export interface ReadOptions {
   readonly onBadLine?: (bad: BadLine) => void;
   /** Fail at the first bad line. */
   readonly strict?: boolean;
+  /** What `-` stands for. */
+  readonly stdin?: AsyncIterable<Uint8Array | string> | undefined;
 }
+
+/** The name of the standard input among files. */
+export const stdinName = "-";
 
 const defaultMaxBytes = 16 * 1024 * 1024;
 const sniffBytes = 64 * 1024;
-const documentName = /\.(txt|text|md|jsonl|ndjson|json)(\.gz|\.zst)?$/i;
+const documentName = /\.(txt|text|md|jsonl|ndjson|json)(\.gz|\.zst)?$|\.parquet$/i;
 
 /**
  * The files behind names, patterns and folders: a folder gives every text or JSON Lines file below it, a pattern
@@ -67,6 +76,10 @@ const documentName = /\.(txt|text|md|jsonl|ndjson|json)(\.gz|\.zst)?$/i;
 export async function expandPaths(entries: readonly string[]): Promise<string[]> {
   const found = new Set<string>();
   for (const entry of entries) {
+    if (entry === stdinName) {
+      found.add(entry);
+      continue;
+    }
     const info = await stat(entry).catch(() => undefined);
     let files: string[];
     if (info?.isDirectory()) files = await filesBelow(entry);
@@ -114,6 +127,13 @@ async function* readFileDocuments(file: string, options: ReadOptions): AsyncGene
     }
     options.onBadLine?.({ source: file, line, reason });
   };
+  if (/\.parquet$/i.test(file)) {
+    for await (const { row, text, reason } of readParquetTexts(file, options.field ?? "text")) {
+      if (text !== undefined) yield { text, source: file, line: row };
+      else reject(row, reason ?? "no text");
+    }
+    return;
+  }
   let format = options.format === undefined || options.format === "auto" ? formatByName(file) : options.format;
   let waiting: Line[] | undefined = format === undefined ? [] : undefined; // lines held until the format is known
   let waitingBytes = 0;
@@ -158,7 +178,7 @@ async function* readFileDocuments(file: string, options: ReadOptions): AsyncGene
   }
 
   let lastLine = 0;
-  for await (const lines of lineBatches(file, maxBytes)) {
+  for await (const lines of lineBatches(file, maxBytes, options.stdin)) {
     if (lines instanceof Error) {
       reject(lastLine + 1, `the file breaks off: ${lines.message}`);
       break;
@@ -265,8 +285,12 @@ interface Line {
 }
 
 /** The lines of a file, unpacked, as many at a time as a chunk holds; an Error as the last item where it breaks off. */
-async function* lineBatches(file: string, maxBytes: number): AsyncGenerator<Line[] | Error> {
-  const stream = openUnpacked(file);
+async function* lineBatches(
+  file: string,
+  maxBytes: number,
+  stdin: ReadOptions["stdin"],
+): AsyncGenerator<Line[] | Error> {
+  const stream = file === stdinName && stdin ? Readable.from(bytesOf(stdin)) : openUnpacked(file);
   let rest: Buffer[] = [];
   let restBytes = 0;
   let number = 1;
@@ -306,6 +330,10 @@ async function* lineBatches(file: string, maxBytes: number): AsyncGenerator<Line
     return;
   }
   if (restBytes > 0) yield [finish(Buffer.alloc(0))];
+}
+
+async function* bytesOf(input: AsyncIterable<Uint8Array | string>): AsyncGenerator<Buffer> {
+  for await (const chunk of input) yield typeof chunk === "string" ? Buffer.from(chunk) : Buffer.from(chunk);
 }
 
 function openUnpacked(file: string): Readable {

@@ -3,7 +3,8 @@
  * from them. No tensors and no runtime here: whoever runs a program uploads these.
  *
  * Layout (CPM-Ant): a row starts with promptLength soft-prompt ids (task·promptLength + i, rows of their own table),
- * then text. Right padding in training, left padding between prompt and text when generating.
+ * then text. Right padding in training, left padding between prompt and text when generating. A packed row holds several
+ * samples, one after the other, each with its own prompt and span number.
  *
  * Legend: B rows, T columns of a row (prompt included), Q queries.
  */
@@ -35,15 +36,18 @@ export interface ModelBatch extends AttentionInput {
   readonly segment: Int32Array;
   /** target_BT: the id to predict from this position, or `ignoredTarget`. */
   readonly target: Int32Array;
+  /** prompt_BT of packed rows: 1 where `input` is a prompt id. Absent: the first promptLength columns of each row. */
+  readonly prompt?: Uint8Array;
 }
 
 /** What a batch must fit. */
 export type BatchLimits = Pick<ModelConfig, "vocabSize" | "promptTypes" | "promptLength" | "segmentTypes">;
 
-/** An empty batch: all zero, all targets ignored. */
-export function createBatch(rows: number, columns: number): ModelBatch {
+/** An empty batch: all zero, all targets ignored; `packed` with flags of which ids are prompts. */
+export function createBatch(rows: number, columns: number, packed = false): ModelBatch {
   const size = rows * columns;
   return {
+    ...(packed && { prompt: new Uint8Array(size) }),
     rows,
     columns,
     input: new Int32Array(size),
@@ -81,6 +85,9 @@ export function checkBatch(batch: ModelBatch, limits: BatchLimits): void {
     if (size !== rows * columns)
       fault(field, `${size} numbers`, `${rows * columns} = ${rows} rows · ${columns} columns`);
   }
+  if (batch.prompt !== undefined && batch.prompt.length !== rows * columns) {
+    fault("prompt", `${batch.prompt.length} numbers`, `${rows * columns} = ${rows} rows · ${columns} columns`);
+  }
   const promptRows = promptTypes * promptLength;
   for (let row = 0; row < rows; row++) {
     const length = batch.length[row]!;
@@ -88,7 +95,7 @@ export function checkBatch(batch: ModelBatch, limits: BatchLimits): void {
     for (let column = 0; column < columns; column++) {
       const at = row * columns + column;
       const id = batch.input[at]!;
-      if (column < promptLength) {
+      if (batch.prompt ? batch.prompt[at] === 1 : column < promptLength) {
         if (id < 0 || id >= promptRows) {
           fault(
             "input",

@@ -30,6 +30,7 @@ import {
   slice,
   softmaxMix,
   spec,
+  sub,
   type Tensor,
   type TensorSpec,
   transpose,
@@ -140,6 +141,27 @@ export function embed(
 ): Tensor {
   const rows = concat([gather(params.prompt, promptIds), gather(params.token, tokenIds)], 1);
   return mul(add(rows, gather(params.segment, segments)), 1 / Math.sqrt(config.dimModel));
+}
+
+/**
+ * The stream's start of packed rows, where each of several samples has its own prompt: at every position the prompt row or
+ * the token row, plus the segment row, / √D.
+ *
+ * ids `[B, T]` int32 (a row of the table that `isPrompt` `[B, T, 1]`, 0 or 1, chooses), segments `[B, T]` give `[B, T, D]`.
+ */
+export function embedPacked(
+  config: ModelConfig,
+  params: EmbeddingParams,
+  {
+    promptIds,
+    tokenIds,
+    isPrompt,
+  }: { readonly promptIds: Tensor; readonly tokenIds: Tensor; readonly isPrompt: Tensor },
+  segments: Tensor,
+): Tensor {
+  const prompts = mul(gather(params.prompt, promptIds), isPrompt);
+  const tokens = mul(gather(params.token, tokenIds), sub(1, isPrompt));
+  return mul(add(add(prompts, tokens), gather(params.segment, segments)), 1 / Math.sqrt(config.dimModel));
 }
 
 /**

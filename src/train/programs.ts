@@ -26,6 +26,7 @@ import {
   blockSpecs,
   embed,
   embeddingSpecs,
+  embedPacked,
   head,
   headSpecs,
   scoreBias,
@@ -36,6 +37,8 @@ import {
 export interface Geometry {
   readonly rows: number;
   readonly columns: number;
+  /** Rows may hold several samples, each with its own prompt. */
+  readonly packed?: boolean | undefined;
 }
 
 /** The residual stream of a batch: [B, T, D]. */
@@ -49,18 +52,35 @@ function biasSpec(config: ModelConfig, { rows, columns }: Geometry) {
 
 /** Ids → stream. The token table's gradient is added to what the head left there. */
 export function embedProgram(config: ModelConfig, geometry: Geometry): SplitProgram {
-  const { rows: B, columns: T } = geometry;
-  const split = splitGradient(
-    "embed",
-    ({ params, prompt, tokens, segment }) => ({ h: embed(config, params, prompt, tokens, segment) }),
-    {
-      params: embeddingSpecs(config),
-      prompt: spec("int32", [B, config.promptLength]),
-      tokens: spec("int32", [B, T - config.promptLength]),
-      segment: spec("int32", [B, T]),
-    },
-    { wanted: ["params"], recompute: "none" },
-  );
+  const { rows: B, columns: T, packed } = geometry;
+  const segment = spec("int32", [B, T]);
+  const options = { wanted: ["params"], recompute: "none" } as const;
+  const split = packed
+    ? splitGradient(
+        "embed",
+        ({ params, promptIds, tokenIds, isPrompt, segment }) => ({
+          h: embedPacked(config, params, { promptIds, tokenIds, isPrompt }, segment),
+        }),
+        {
+          params: embeddingSpecs(config),
+          promptIds: spec("int32", [B, T]),
+          tokenIds: spec("int32", [B, T]),
+          isPrompt: spec("float32", [B, T, 1]),
+          segment,
+        },
+        options,
+      )
+    : splitGradient(
+        "embed",
+        ({ params, prompt, tokens, segment }) => ({ h: embed(config, params, prompt, tokens, segment) }),
+        {
+          params: embeddingSpecs(config),
+          prompt: spec("int32", [B, config.promptLength]),
+          tokens: spec("int32", [B, T - config.promptLength]),
+          segment,
+        },
+        options,
+      );
   const summed = accumulateOutputs(split.backward, (name) => name === "grad.params.token");
   return { ...split, backward: optimize(summed) };
 }

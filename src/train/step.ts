@@ -82,10 +82,10 @@ async function makeStep(
   config: ModelConfig,
   parameters: Pick<Arena, "tensors">,
   gradients: Pick<Arena, "tensors"> | undefined,
-  { rows, columns, recompute }: TrainingStepOptions,
+  { rows, columns, packed = false, recompute }: TrainingStepOptions,
 ): Promise<TrainingStep> {
   const { own } = owner;
-  const geometry = { rows, columns };
+  const geometry = { rows, columns, packed };
   const { promptLength } = config;
   const textColumns = columns - promptLength;
   const allocate = (dtype: "float32" | "int32", shape: readonly number[]) => own(runtime.allocate(dtype, shape));
@@ -94,9 +94,15 @@ async function makeStep(
     own(await runtime.compile(graph, options));
   const parameter = (name: string) => parameters.tensors.get(name)!;
 
+  const ids: Tensors = packed
+    ? {
+        promptIds: allocate("int32", [rows, columns]),
+        tokenIds: allocate("int32", [rows, columns]),
+        isPrompt: allocate("float32", [rows, columns, 1]),
+      }
+    : { prompt: allocate("int32", [rows, promptLength]), tokens: allocate("int32", [rows, textColumns]) };
   const batchTensors: Tensors = {
-    prompt: allocate("int32", [rows, promptLength]),
-    tokens: allocate("int32", [rows, textColumns]),
+    ...ids,
     segment: allocate("int32", [rows, columns]),
     buckets: allocate("int32", [rows, columns, columns]),
     blocked: allocate("float32", [rows, columns, columns]),
@@ -210,21 +216,41 @@ async function makeStep(
     );
   }
 
+  function writeIds({ input, prompt: flags }: ModelBatch): void {
+    if (packed) {
+      const promptIds = new Int32Array(input.length);
+      const tokenIds = new Int32Array(input.length);
+      const isPrompt = new Float32Array(input.length);
+      for (let i = 0; i < input.length; i++) {
+        const isOne = flags ? flags[i] === 1 : i % columns < promptLength;
+        if (isOne) promptIds[i] = input[i]!;
+        else tokenIds[i] = input[i]!;
+        isPrompt[i] = Number(isOne);
+      }
+      runtime.write(batchTensors.promptIds!, promptIds);
+      runtime.write(batchTensors.tokenIds!, tokenIds);
+      runtime.write(batchTensors.isPrompt!, isPrompt);
+      return;
+    }
+    if (flags !== undefined) throw new Error("internal: a packed batch for a step of plain rows");
+    const prompt = new Int32Array(rows * promptLength);
+    const tokens = new Int32Array(rows * textColumns);
+    for (let row = 0; row < rows; row++) {
+      const ids = input.subarray(row * columns, (row + 1) * columns);
+      prompt.set(ids.subarray(0, promptLength), row * promptLength);
+      tokens.set(ids.subarray(promptLength), row * textColumns);
+    }
+    runtime.write(batchTensors.prompt!, prompt);
+    runtime.write(batchTensors.tokens!, tokens);
+  }
+
   function writeBatch(batch: ModelBatch): void {
     if (batch.rows !== rows || batch.columns !== columns) {
       throw new Error(`internal: a batch of ${batch.rows} × ${batch.columns} for a step of ${rows} × ${columns}`);
     }
-    const prompt = new Int32Array(rows * promptLength);
-    const tokens = new Int32Array(rows * textColumns);
-    for (let row = 0; row < rows; row++) {
-      const ids = batch.input.subarray(row * columns, (row + 1) * columns);
-      prompt.set(ids.subarray(0, promptLength), row * promptLength);
-      tokens.set(ids.subarray(promptLength), row * textColumns);
-    }
+    writeIds(batch);
     const seen = new Float32Array(rows * columns);
     for (let i = 0; i < seen.length; i++) seen[i] = i % columns < batch.length[Math.floor(i / columns)]! ? 1 : 0;
-    runtime.write(batchTensors.prompt!, prompt);
-    runtime.write(batchTensors.tokens!, tokens);
     runtime.write(batchTensors.segment!, batch.segment);
     runtime.write(batchTensors.buckets!, positionBuckets(batch.segment, rows, columns, config));
     runtime.write(batchTensors.blocked!, attentionBias(batch));

@@ -8,11 +8,13 @@ import type { ErrorEntry } from "./error-entry.ts";
 import { checkpointErrors } from "./errors-checkpoint.ts";
 import { cliErrors } from "./errors-cli.ts";
 import { dataErrors } from "./errors-data.ts";
+import { datasetErrors } from "./errors-dataset.ts";
 import { runtimeErrors } from "./errors-runtime.ts";
 
 export const errorCatalogue: Readonly<Record<string, ErrorEntry>> = {
   ...checkpointErrors,
   ...cliErrors,
   ...dataErrors,
+  ...datasetErrors,
   ...runtimeErrors,
 };

@@ -1,0 +1,35 @@
+/** Errors of data sets, their shards and what is built from them. */
+import type { ErrorEntries } from "./error-entry.ts";
+
+export const datasetErrors: ErrorEntries = {
+  CPM_DATA_SHARD: {
+    zh: "token 分片已损坏。",
+    en: "A token shard is damaged, cut off, or not one.",
+    remedy: { zh: "重新构建这一部分数据集。", en: "Build this part of the data set again." },
+  },
+  CPM_DATA_SET: {
+    zh: "这里没有可用的数据集。",
+    en: "A data set's folder has no dataset.json that can be used, or its vocabulary is another one.",
+    remedy: { zh: "用 cpm data build 构建。", en: "Build it with cpm data build." },
+  },
+  CPM_DATA_SET_CHANGED: {
+    zh: "正在使用的数据集被改动了。",
+    en: "A shard that a run has read from is gone or has been replaced.",
+    remedy: { zh: "只往使用中的数据集追加分片。", en: "Only append shards to a data set in use." },
+  },
+  CPM_DATA_PARQUET: {
+    zh: "Parquet 文件无法读取。",
+    en: "A Parquet file is damaged, or lacks the column of text.",
+    remedy: { zh: "检查文件，并用 --field 指定列名。", en: "Check the file, and name the column with --field." },
+  },
+  CPM_DATA_BUILD_OUTPUT: {
+    zh: "输出文件夹里有别的内容。",
+    en: "The output folder of a build holds something else.",
+    remedy: { zh: "换一个 --output，或删去该文件夹。", en: "Give another --output, or remove the folder." },
+  },
+  CPM_DATA_MIXTURE: {
+    zh: "数据混合的写法有误。",
+    en: "A mixture of data sets is not as it must be.",
+    remedy: { zh: "按提示改正混合文件。", en: "Correct the mixture as the error says." },
+  },
+};
