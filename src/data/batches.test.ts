@@ -2,7 +2,8 @@ import assert from "node:assert/strict";
 import { before, test } from "node:test";
 import { checkBatch, countTargets, ignoredTarget, type ModelBatch } from "../model/batch.ts";
 import { CpmError } from "../util/error.ts";
-import { createBatchSource, evaluationBatches, paddingShare } from "./batches.ts";
+import type { BatchSource, SourceBatch } from "./batch-source.ts";
+import { createBatchSource, evaluationBatches } from "./batches.ts";
 import { buildTokenCorpus, type TokenCorpus } from "./token-corpus.ts";
 
 const promptLength = 4;
@@ -30,56 +31,89 @@ before(async () => {
 const piecesOf = (batch: ModelBatch) =>
   Array.from({ length: batch.rows }, (_, row) => batch.input[row * batch.columns + promptLength + 1]! - 100);
 
-for (const columnMultiple of [undefined, 8]) {
-  const shape = columnMultiple === undefined ? "whole rows" : "rows sorted by length";
-  const options = (seed = 1) => ({ rows: 4, seed, ...(columnMultiple === undefined ? {} : { columnMultiple }) });
+const geometry = (rows: number, columns = 32) => ({ rows, columns });
+const take = async (source: BatchSource, count: number, rows = 4, columns = 32) => {
+  const batches: SourceBatch[] = [];
+  for (let i = 0; i < count; i++) batches.push((await source.next(geometry(rows, columns)))!);
+  return batches;
+};
 
-  test(`${shape}: batches are valid and counted`, () => {
-    const source = createBatchSource(corpus, options());
-    let tokens = 0;
-    let targets = 0;
-    for (let i = 0; i < 300; i++) {
-      const batch = source.next();
-      checkBatch(batch, limits);
-      assert.equal(batch.columns % (columnMultiple ?? 32), 0);
-      for (const length of batch.length) tokens += length - promptLength;
-      targets += countTargets(batch);
-    }
-    assert.deepEqual([source.batches, source.tokens, source.targets], [300, tokens, targets]);
-    assert.equal(source.epoch, 24);
-    assert.ok(Math.abs(targets / tokens - 0.5) < 0.05);
-  });
-
-  test(`${shape}: the same seed gives the same batches, another seed others`, () => {
-    const [one, same, other] = [1, 1, 2].map((seed) => createBatchSource(corpus, options(seed)));
-    const batches = Array.from({ length: 5 }, () => one!.next());
+test("batches are valid and counted", async () => {
+  const source = createBatchSource(corpus, { seed: 1 });
+  let tokens = 0;
+  let targets = 0;
+  for (const { batch, samples, ...counts } of await take(source, 300)) {
+    checkBatch(batch, limits);
+    assert.equal(counts.targets, countTargets(batch));
+    targets += counts.targets;
+    for (const length of batch.length) tokens += length - promptLength;
     assert.deepEqual(
-      batches,
-      Array.from({ length: 5 }, () => same!.next()),
+      samples.map(({ row, length }) => [row, length]),
+      [...batch.length.entries()],
     );
-    assert.notDeepEqual(
-      batches,
-      Array.from({ length: 5 }, () => other!.next()),
+    assert.deepEqual(
+      samples.map(({ document }) => document),
+      piecesOf(batch),
     );
-  });
+  }
+  assert.deepEqual([source.batches, source.tokens], [300, tokens]);
+  assert.equal(source.epoch, 24);
+  assert.ok(Math.abs(targets / tokens - 0.5) < 0.05);
+});
 
-  test(`${shape}: a restored source goes on exactly, at any point`, () => {
-    const source = createBatchSource(corpus, options());
-    for (const skip of [0, 1, 12, 13, 70]) {
-      for (let i = 0; i < skip; i++) source.next();
-      const state = JSON.parse(JSON.stringify(source.state()));
-      const resumed = createBatchSource(corpus, options());
-      resumed.restore(state);
-      assert.deepEqual(resumed.state(), source.state());
-      assert.deepEqual(resumed.next(), source.next());
-      assert.deepEqual(resumed.state(), source.state());
-    }
-  });
-}
+test("the same seed gives the same batches, another seed others", async () => {
+  const [one, same, other] = [1, 1, 2].map((seed) => createBatchSource(corpus, { seed }));
+  const batches = await take(one!, 5);
+  assert.deepEqual(batches, await take(same!, 5));
+  assert.notDeepEqual(batches, await take(other!, 5));
+});
 
-test("every epoch has every piece once, in another order, also where batches run over its end", () => {
-  const source = createBatchSource(corpus, { rows: 4, seed: 5 });
-  const order = Array.from({ length: 25 }, () => piecesOf(source.next())).flat();
+test("a restored source goes on exactly, at any point and where rows change their shape", async () => {
+  const source = createBatchSource(corpus, { seed: 1 });
+  for (const [skip, rows, columns] of [
+    [0, 4, 32],
+    [1, 4, 32],
+    [12, 3, 16],
+    [13, 5, 9],
+    [70, 4, 24],
+  ] as const) {
+    await take(source, skip, rows, columns);
+    const state = JSON.parse(JSON.stringify(source.state()));
+    const resumed = createBatchSource(corpus, { seed: 1 });
+    await resumed.restore(state);
+    assert.deepEqual(resumed.state(), source.state());
+    assert.deepEqual(await take(resumed, 1, rows, columns), await take(source, 1, rows, columns));
+    assert.deepEqual(resumed.state(), source.state());
+  }
+});
+
+test("where rows become shorter or longer within an epoch, every token comes once", async () => {
+  const source = createBatchSource(corpus, { seed: 3 });
+  const seen = new Map<number, number>();
+  for (let i = 0; source.epoch < 1; i++) {
+    const { batch, samples } = (await source.next(geometry(1, [32, 12, 9, 20][i % 4])))!;
+    checkBatch(batch, limits);
+    const { document, length } = samples[0]!;
+    seen.set(document, (seen.get(document) ?? 0) + length - promptLength - 2);
+  }
+  const expected = Array.from({ length: 50 }, (_, p) => [p, 2 + ((p * 7) % 25)]);
+  assert.deepEqual(
+    [...seen].sort(([a], [b]) => a - b),
+    expected,
+  );
+});
+
+test("skipping leaves out what would have come", async () => {
+  const [whole, skipping] = [1, 1].map((seed) => createBatchSource(corpus, { seed }));
+  await take(whole!, 7, 3, 16);
+  await skipping!.skip(7, geometry(3, 16));
+  assert.deepEqual(await take(skipping!, 2), await take(whole!, 2));
+  assert.equal(skipping!.batches, 9);
+});
+
+test("every epoch has every piece once, in another order, also where batches run over its end", async () => {
+  const source = createBatchSource(corpus, { seed: 5 });
+  const order = (await take(source, 25)).flatMap(({ batch }) => piecesOf(batch));
   const [first, second] = [order.slice(0, 50), order.slice(50)];
   const all = Array.from({ length: 50 }, (_, i) => i);
   assert.deepEqual(
@@ -94,47 +128,32 @@ test("every epoch has every piece once, in another order, also where batches run
   assert.notDeepEqual(first, all);
 });
 
-test("sorting by length keeps the samples of a window and saves most of the padding", () => {
-  const sorted = createBatchSource(corpus, { rows: 4, seed: 5, columnMultiple: 4 });
-  const whole = createBatchSource(corpus, { rows: 4, seed: 5 });
-  const take = (source: typeof sorted) => Array.from({ length: 64 }, () => source.next());
-  const [a, b] = [take(sorted), take(whole)];
-  const ascending = (x: number, y: number) => x - y;
-  assert.deepEqual(a.flatMap(piecesOf).sort(ascending), b.flatMap(piecesOf).sort(ascending));
-  const mean = (batches: ModelBatch[]) => batches.reduce((sum, batch) => sum + paddingShare(batch), 0) / batches.length;
-  assert.ok(mean(a) < 0.12 && mean(b) > 0.3, `${mean(a)} ${mean(b)}`);
-  const widths = a.map((batch) => batch.columns);
-  assert.notDeepEqual(widths, widths.toSorted(ascending));
-});
-
-test("the share of fill chooses prompt and segment", () => {
+test("the share of fill chooses prompt and segment", async () => {
   for (const [fillShare, prompt, segment] of [
     [1, 4, 1],
     [0, 8, 2],
   ] as const) {
-    const source = createBatchSource(corpus, { rows: 8, seed: 1, fillShare });
-    for (let i = 0; i < 5; i++) {
-      const batch = source.next();
+    const source = createBatchSource(corpus, { seed: 1, fillShare });
+    for (const { batch } of await take(source, 5, 8)) {
       for (let row = 0; row < 8; row++) {
         assert.equal(batch.input[row * batch.columns], prompt);
         assert.equal(batch.segment[row * batch.columns + promptLength], segment);
       }
     }
   }
-  const source = createBatchSource(corpus, { rows: 100, seed: 1 });
-  const batch = source.next();
+  const [{ batch }] = (await take(createBatchSource(corpus, { seed: 1 }), 1, 100)) as [SourceBatch];
   let fills = 0;
   for (let row = 0; row < 100; row++) if (batch.input[row * batch.columns] === 4) fills++;
   assert.ok(fills > 30 && fills < 70, `${fills}`);
 });
 
-test("a piece is drawn anew in each epoch", () => {
-  const source = createBatchSource(corpus, { rows: 50, seed: 1 });
+test("a piece is drawn anew in each epoch", async () => {
+  const source = createBatchSource(corpus, { seed: 1 });
   const targetsOf = (batch: ModelBatch, piece: number) => {
     const row = piecesOf(batch).indexOf(piece);
     return [...batch.target.subarray(row * batch.columns, (row + 1) * batch.columns)].join();
   };
-  const epochs = [source.next(), source.next()];
+  const epochs = (await take(source, 2, 50)).map(({ batch }) => batch);
   const same = Array.from({ length: 50 }, (_, p) => targetsOf(epochs[0]!, p) === targetsOf(epochs[1]!, p));
   assert.ok(same.filter(Boolean).length < 10);
 });
@@ -152,37 +171,34 @@ test("evaluation: each piece once, every token a target, the same every time", (
   assert.ok(last.target.subarray(2 * last.columns).every((id) => id === ignoredTarget));
 });
 
-test("evaluation: drawn targets, fewer pieces, narrow rows", () => {
-  const options = { rows: 4, objective: "fill", maxPieces: 5, columnMultiple: 8 } as const;
+test("evaluation: drawn targets, fewer pieces, shorter rows", () => {
+  const options = { rows: 4, objective: "fill", maxPieces: 5, columns: 20 } as const;
   const batches = [...evaluationBatches(corpus, options)];
-  assert.deepEqual(batches.flatMap(piecesOf), [0, 1, 2, 3, 4, -100, -100, -100]);
+  assert.deepEqual(batches.flatMap(piecesOf), [0, 1, 2, 2, 3, 3, 4, -100]);
   assert.deepEqual(batches, [...evaluationBatches(corpus, options)]);
   for (const batch of batches) checkBatch(batch, limits);
 });
 
-test("a state of other data or options, and options out of range, are refused", () => {
+test("a state of other data or options, and options out of range, are refused", async () => {
   const code = (expected: string) => (error: unknown) => error instanceof CpmError && error.code === expected;
-  const source = createBatchSource(corpus, { rows: 4, seed: 1 });
-  const state = source.state();
-  for (const other of [
-    { rows: 8, seed: 1 },
-    { rows: 4, seed: 2 },
-    { rows: 4, seed: 1, fillShare: 0.2 },
-  ]) {
-    assert.throws(() => createBatchSource(corpus, other).restore(state), code("CPM_DATA_STATE"));
+  const source = createBatchSource(corpus, { seed: 1 });
+  const state = source.state() as object;
+  for (const other of [{ seed: 2 }, { seed: 1, fillShare: 0.2 }]) {
+    await assert.rejects(createBatchSource(corpus, other).restore(state), code("CPM_DATA_STATE"));
   }
   const changed = { ...corpus, ids: corpus.ids.map((id, i) => (i === 9 ? id + 1 : id)) } as TokenCorpus;
-  assert.throws(() => createBatchSource(changed, { rows: 4, seed: 1 }).restore(state), code("CPM_DATA_STATE"));
-  for (const bad of [{}, null, { ...state, batches: -1 }, { ...state, batches: 0.5 }, { ...state, version: 2 }]) {
-    assert.throws(() => source.restore(bad as never), code("CPM_DATA_STATE"));
+  await assert.rejects(createBatchSource(changed, { seed: 1 }).restore(state), code("CPM_DATA_STATE"));
+  for (const bad of [{}, null, { ...state, batches: -1 }, { ...state, pieces: 0.5 }, { ...state, version: 1 }]) {
+    await assert.rejects(source.restore(bad), code("CPM_DATA_STATE"));
   }
-  for (const bad of [{ rows: 0 }, { rows: 1.5 }, { fillShare: 2 }, { columnMultiple: 0 }]) {
-    assert.throws(() => createBatchSource(corpus, { rows: 4, seed: 1, ...bad }), code("CPM_DATA_BATCH_OPTIONS"));
+  assert.throws(() => createBatchSource(corpus, { seed: 1, fillShare: 2 }), code("CPM_DATA_BATCH_OPTIONS"));
+  for (const bad of [geometry(0), geometry(1.5), geometry(4, promptLength + 2)]) {
+    await assert.rejects(createBatchSource(corpus, { seed: 1 }).next(bad), code("CPM_DATA_BATCH_OPTIONS"));
   }
   assert.throws(
     () => [...evaluationBatches(corpus, { rows: 1, objective: "fill", targets: "all" })],
     code("CPM_DATA_BATCH_OPTIONS"),
   );
   const empty = { ...corpus, pieces: 0 };
-  assert.throws(() => createBatchSource(empty, { rows: 4, seed: 1 }), code("CPM_DATA_EMPTY"));
+  assert.throws(() => createBatchSource(empty, { seed: 1 }), code("CPM_DATA_EMPTY"));
 });

@@ -1,163 +1,156 @@
 /**
- * Training batches out of a token corpus: which piece comes when, for which objective, in rows of which length.
+ * Training batches out of a token corpus in memory: which piece comes when, for which objective.
  *
- * One sample a row: the model takes the first columns of a row for its prompt, so a second sample in the row would have
- * none. Everything is a pure function of (corpus, options, number of the batch): epoch e is a permutation seeded by e,
- * the objective and targets of a piece are seeded by (e, piece), batches run over the end of an epoch. The state is
- * therefore a few counters, and a restored source goes on bit for bit.
+ * One sample a row. Everything is a pure function of (corpus, options, position): epoch e is a permutation seeded by e,
+ * the objective and targets of a piece are seeded by (e, piece), batches run over the end of an epoch. The position is a
+ * few counters, and a restored source goes on bit for bit. Rows may change their length: a piece that a shorter row cannot
+ * hold goes on in the next row, so that nothing is left out or comes twice. Data sets larger than memory: `mixture.ts`.
  */
 import { crc32 } from "node:zlib";
+import { z } from "zod";
 import { countTargets, createBatch, type ModelBatch } from "../model/batch.ts";
 import { ConfigError, DataError } from "../util/error.ts";
 import { createRandom, type Random, type Seed } from "../util/random.ts";
+import type { BatchSource, HeldOutBatch, SampleOrigin } from "./batch-source.ts";
 import { allTargets, drawTargets, type Objective, writeSample } from "./objectives.ts";
 import type { TokenCorpus } from "./token-corpus.ts";
 
 export interface BatchOptions {
-  /** Rows of a batch. */
-  readonly rows: number;
   readonly seed: Seed;
   /** Share of samples with the fill objective, the rest lm; half as the original. */
   readonly fillShare?: number;
-  /**
-   * Where given, rows of like length go together and a batch is only as wide as its longest row, rounded up to a multiple
-   * of this (at most the corpus's maxLength). Without it every batch has maxLength columns.
-   */
-  readonly columnMultiple?: number;
+  /** What a report calls the text; "text" by default. */
+  readonly name?: string;
+  /** Held-out text, for `heldOut`. */
+  readonly heldOut?: TokenCorpus;
 }
 
-/** Plain JSON. */
-export interface BatchSourceState {
-  readonly version: 1;
-  /** Batches given so far. */
-  readonly batches: number;
-  readonly tokens: number;
-  readonly targets: number;
-  /** What the counters count in: another corpus, seed or batch shape cannot go on from here. */
-  readonly order: string;
-}
-
-export interface BatchSource {
-  /** The next batch, in fresh arrays; never ends. */
-  next(): ModelBatch;
-  state(): BatchSourceState;
-  /** @throws DataError CPM_DATA_STATE where the state is of another corpus or other options */
-  restore(state: BatchSourceState): void;
-  /** Batches given so far. */
-  readonly batches: number;
-  /** Passes over the corpus, with the part of the one under way. */
-  readonly epoch: number;
-  /** Text tokens given so far: `<s>` and `</s>` count, prompts and padding do not. */
-  readonly tokens: number;
-  /** Of these, targets, which bear the loss. */
-  readonly targets: number;
-}
-
-/** Batches that are sorted by length together when `columnMultiple` is given. */
-const windowBatches = 64;
+const counter = z.int().min(0);
+const stateSchema = z.object({
+  version: z.literal(2),
+  /** Pieces begun and done so far, and the first token not yet given of the next. */
+  pieces: counter,
+  from: counter,
+  batches: counter,
+  tokens: counter,
+  /** What the counters count in: another corpus or seed cannot go on from here. */
+  order: z.string(),
+});
 
 /**
- * @throws ConfigError CPM_DATA_BATCH_OPTIONS for rows, share or multiple out of range
+ * @throws ConfigError CPM_DATA_BATCH_OPTIONS for a share out of range; at `next` for rows out of range or too short
  * @throws DataError CPM_DATA_EMPTY where the corpus has no piece
  */
 export function createBatchSource(corpus: TokenCorpus, options: BatchOptions): BatchSource {
-  const { rows, seed, columnMultiple } = options;
-  const fillShare = options.fillShare ?? 0.5;
-  checkOptions(corpus, rows, fillShare, columnMultiple);
+  const { seed, name = "text", fillShare = 0.5 } = options;
+  const { promptLength } = corpus;
+  if (!(fillShare >= 0 && fillShare <= 1)) throw badOption("fillShare", fillShare, "0 to 1");
+  checkPieces(corpus);
   const root = createRandom(seed, "data");
   const orderOf = createEpochOrder(root.fork("order"), corpus.pieces);
   const draws = root.fork("draws");
-  const windows = root.fork("windows");
   const order = JSON.stringify({
     seed: String(seed),
-    rows,
     fillShare,
-    columnMultiple: columnMultiple ?? null,
     maxLength: corpus.maxLength,
     pieces: corpus.pieces,
     checksum: crc32(corpus.ids) ^ crc32(corpus.offsets),
   });
+  let pieces = 0;
+  let from = 0;
   let batches = 0;
   let tokens = 0;
-  let targets = 0;
-  let window: { readonly number: number; readonly samples: Float64Array } | undefined;
 
-  /** The samples of a batch: numbers in the endless sequence epoch·pieces + place in the epoch's order. */
-  function samplesOf(batch: number): ArrayLike<number> {
-    if (columnMultiple === undefined) return Float64Array.from({ length: rows }, (_, row) => batch * rows + row);
-    const number = Math.floor(batch / windowBatches);
-    if (window?.number !== number) window = { number, samples: sortedWindow(number) };
-    const from = (batch % windowBatches) * rows;
-    return window.samples.subarray(from, from + rows);
-  }
-
-  function sortedWindow(number: number): Float64Array {
-    const size = windowBatches * rows;
-    const samples = Float64Array.from({ length: size }, (_, i) => number * size + i);
-    const lengths = new Map<number, number>();
-    for (const sample of samples) lengths.set(sample, pieceTokens(corpus, pieceOf(sample)));
-    samples.sort((a, b) => lengths.get(a)! - lengths.get(b)! || a - b);
-    // The batches are like in length now, and their order must not be.
-    const places = windows.fork(number).shuffle(Int32Array.from({ length: windowBatches }, (_, i) => i));
-    const shuffled = new Float64Array(size);
-    for (const [to, from] of places.entries())
-      shuffled.set(samples.subarray(from * rows, (from + 1) * rows), to * rows);
-    return shuffled;
-  }
-
-  function pieceOf(sample: number): number {
-    return orderOf(Math.floor(sample / corpus.pieces))[sample % corpus.pieces]!;
+  /** The next sample for a row with room for so many tokens; the position goes on. */
+  function take(room: number) {
+    const epoch = Math.floor(pieces / corpus.pieces);
+    const piece = orderOf(epoch)[pieces % corpus.pieces]!;
+    const all = corpus.offsets[piece + 1]! - corpus.offsets[piece]!;
+    const part = { from, to: Math.min(all, from + room) };
+    const random = draws.fork(epoch).fork(piece);
+    const sample = { epoch, piece, part, random: from === 0 ? random : random.fork(from) };
+    if (part.to === all) {
+      pieces++;
+      from = 0;
+    } else from = part.to;
+    return sample;
   }
 
   return {
-    next() {
-      const samples = samplesOf(batches);
-      const pieces = Array.from({ length: rows }, (_, row) => pieceOf(samples[row]!));
-      const batch = createBatch(rows, columnsFor(corpus, pieces, columnMultiple));
-      for (const [row, piece] of pieces.entries()) {
-        const random = draws.fork(Math.floor(samples[row]! / corpus.pieces)).fork(piece);
+    packed: false,
+    async next({ rows, columns }) {
+      checkRows(corpus, rows, columns);
+      const batch = createBatch(rows, columns);
+      const samples: SampleOrigin[] = [];
+      let batchTokens = 0;
+      for (let row = 0; row < rows; row++) {
+        const { epoch, piece, part, random } = take(columns - promptLength - 2);
         const objective: Objective = random.uniform() < fillShare ? "fill" : "lm";
-        const length = pieceTokens(corpus, piece) + 2;
-        writeSample(batch, row, corpus, piece, objective, drawTargets(objective, length, random));
-        tokens += length;
+        const length = part.to - part.from + 2;
+        writeSample(batch, row, corpus, piece, objective, drawTargets(objective, length, random), part);
+        batchTokens += length;
+        samples.push({
+          row,
+          start: 0,
+          length: promptLength + length,
+          source: name,
+          shard: name,
+          document: piece,
+          origin: `${name}:${piece}`,
+          objective,
+          epoch,
+        });
       }
-      targets += countTargets(batch);
+      tokens += batchTokens;
       batches++;
-      return batch;
+      return { batch, tokens: batchTokens, targets: countTargets(batch), samples, changes: [] };
     },
-    state: () => ({ version: 1, batches, tokens, targets, order }),
-    restore(state) {
-      const counters = [state?.batches, state?.tokens, state?.targets];
-      if (state?.version !== 1 || !counters.every((n) => Number.isSafeInteger(n) && n >= 0) || state.order !== order) {
+    async skip(count, { rows, columns }) {
+      checkRows(corpus, rows, columns);
+      for (let i = 0; i < count * rows; i++) take(columns - promptLength - 2);
+      batches += count;
+    },
+    *heldOut({ rows, columns }, maxPieces): Generator<HeldOutBatch> {
+      const { heldOut } = options;
+      if (heldOut === undefined || heldOut.pieces === 0) return;
+      const { tokensPerCharacter } = heldOut.statistics;
+      for (const batch of evaluationBatches(heldOut, { rows, columns, objective: "lm", maxPieces })) {
+        yield { source: name, batch, tokensPerCharacter };
+      }
+    },
+    state: () => ({ version: 2, pieces, from, batches, tokens, order }),
+    async restore(value) {
+      const parsed = stateSchema.safeParse(value);
+      if (!parsed.success || parsed.data.order !== order) {
         throw new DataError(
           "CPM_DATA_STATE",
           "The position in the data does not belong to this corpus and these options",
           {
-            got: JSON.stringify(state)?.slice(0, 300),
+            got: JSON.stringify(value)?.slice(0, 300),
             expected: order,
-            hint: "Resume with the same text, vocabulary, row length, batch size and seed, or start the data from the beginning.",
+            hint: "Resume with the same text, vocabulary, row length and seed, or start the data from the beginning.",
           },
         );
       }
-      ({ batches, tokens, targets } = state);
+      ({ pieces, from, batches, tokens } = parsed.data);
     },
     get batches() {
       return batches;
     },
     get epoch() {
-      return (batches * rows) / corpus.pieces;
+      return pieces / corpus.pieces;
     },
     get tokens() {
       return tokens;
     },
-    get targets() {
-      return targets;
-    },
+    dispose() {},
   };
 }
 
 export interface EvaluationOptions {
   readonly rows: number;
+  /** Row length; the corpus's maxLength by default. Longer pieces are cut. */
+  readonly columns?: number;
   readonly objective: Objective;
   /**
    * `all` (default for lm): every token after `<s>` is predicted from those before it, so that the loss is that of the
@@ -167,7 +160,6 @@ export interface EvaluationOptions {
   readonly seed?: Seed;
   /** At most this many pieces, the first ones. */
   readonly maxPieces?: number;
-  readonly columnMultiple?: number;
 }
 
 /**
@@ -175,8 +167,9 @@ export interface EvaluationOptions {
  * and without targets.
  */
 export function* evaluationBatches(corpus: TokenCorpus, options: EvaluationOptions): Generator<ModelBatch> {
-  const { rows, objective, columnMultiple } = options;
-  checkOptions(corpus, rows, 0, columnMultiple);
+  const { rows, objective, columns = corpus.maxLength } = options;
+  checkPieces(corpus);
+  checkRows(corpus, rows, columns);
   const all = options.targets === undefined ? objective === "lm" : options.targets === "all";
   if (all && objective === "fill") {
     throw new ConfigError("CPM_DATA_BATCH_OPTIONS", "Only the lm objective can have every token as a target", {
@@ -186,13 +179,24 @@ export function* evaluationBatches(corpus: TokenCorpus, options: EvaluationOptio
   }
   const draws = createRandom(options.seed ?? 0, "evaluation").fork(objective);
   const count = Math.min(corpus.pieces, options.maxPieces ?? corpus.pieces);
-  for (let first = 0; first < count; first += rows) {
-    const pieces = Array.from({ length: Math.min(rows, count - first) }, (_, i) => first + i);
-    const batch = createBatch(rows, columnsFor(corpus, pieces, columnMultiple));
-    for (const [row, piece] of pieces.entries()) {
-      const length = pieceTokens(corpus, piece) + 2;
-      const isTarget = all ? allTargets(length) : drawTargets(objective, length, draws.fork(piece));
-      writeSample(batch, row, corpus, piece, objective, isTarget);
+  const room = columns - corpus.promptLength - 2;
+  const parts = Array.from({ length: count }, (_, piece) => piece).flatMap((piece) => {
+    const length = corpus.offsets[piece + 1]! - corpus.offsets[piece]!;
+    return Array.from({ length: Math.max(1, Math.ceil(length / room)) }, (_, i) => ({
+      piece,
+      from: i * room,
+      to: Math.min(length, (i + 1) * room),
+    }));
+  });
+  for (let first = 0; first < parts.length; first += rows) {
+    const batch = createBatch(rows, columns);
+    for (const [row, part] of parts.slice(first, first + rows).entries()) {
+      const length = part.to - part.from + 2;
+      const random = draws.fork(part.piece);
+      const isTarget = all
+        ? allTargets(length)
+        : drawTargets(objective, length, part.from === 0 ? random : random.fork(part.from));
+      writeSample(batch, row, corpus, part.piece, objective, isTarget, part);
     }
     yield batch;
   }
@@ -205,19 +209,7 @@ export function paddingShare(batch: ModelBatch): number {
   return 1 - used / (batch.rows * batch.columns);
 }
 
-function pieceTokens(corpus: TokenCorpus, piece: number): number {
-  return corpus.offsets[piece + 1]! - corpus.offsets[piece]!;
-}
-
-function columnsFor(corpus: TokenCorpus, pieces: readonly number[], multiple: number | undefined): number {
-  if (multiple === undefined) return corpus.maxLength;
-  let longest = 0;
-  for (const piece of pieces) longest = Math.max(longest, pieceTokens(corpus, piece));
-  const needed = corpus.promptLength + longest + 2;
-  return Math.min(corpus.maxLength, Math.ceil(needed / multiple) * multiple);
-}
-
-/** The permutation of each epoch; the last two are kept, since batches and windows run over an epoch's end. */
+/** The permutation of each epoch; the last two are kept, since batches run over an epoch's end. */
 function createEpochOrder(random: Random, pieces: number): (epoch: number) => Uint32Array {
   const kept = new Map<number, Uint32Array>();
   return (epoch) => {
@@ -231,22 +223,24 @@ function createEpochOrder(random: Random, pieces: number): (epoch: number) => Ui
   };
 }
 
-function checkOptions(corpus: TokenCorpus, rows: number, fillShare: number, multiple: number | undefined): void {
-  const bad = (where: string, got: number, expected: string): never => {
-    throw new ConfigError("CPM_DATA_BATCH_OPTIONS", "An option of the batches is out of range", {
-      where,
-      got: String(got),
-      expected,
-    });
-  };
-  if (!Number.isInteger(rows) || rows < 1) bad("rows", rows, "a whole number from 1");
-  if (!(fillShare >= 0 && fillShare <= 1)) bad("fillShare", fillShare, "0 to 1");
-  if (multiple !== undefined && (!Number.isInteger(multiple) || multiple < 1)) {
-    bad("columnMultiple", multiple, "a whole number from 1");
-  }
-  if (corpus.pieces === 0) {
-    throw new DataError("CPM_DATA_EMPTY", "The corpus has no piece of text", {
-      hint: "Give more text, or a smaller minimum length.",
-    });
-  }
+function badOption(where: string, got: number, expected: string): ConfigError {
+  return new ConfigError("CPM_DATA_BATCH_OPTIONS", "An option of the batches is out of range", {
+    where,
+    got: String(got),
+    expected,
+  });
+}
+
+function checkRows(corpus: TokenCorpus, rows: number, columns: number): void {
+  if (!Number.isInteger(rows) || rows < 1) throw badOption("rows", rows, "a whole number from 1");
+  const least = corpus.promptLength + 3;
+  if (!Number.isInteger(columns) || columns < least)
+    throw badOption("columns", columns, `a whole number from ${least}`);
+}
+
+function checkPieces(corpus: TokenCorpus): void {
+  if (corpus.pieces > 0) return;
+  throw new DataError("CPM_DATA_EMPTY", "The corpus has no piece of text", {
+    hint: "Give more text, or a smaller minimum length.",
+  });
 }

@@ -1,13 +1,26 @@
 /** Text in, training batches out: reading documents, cutting them into token pieces, drawing objectives. */
+export type {
+  BatchGeometry,
+  BatchSource,
+  DataChange,
+  HeldOutBatch,
+  SampleOrigin,
+  SourceBatch,
+} from "./batch-source.ts";
 export {
   type BatchOptions,
-  type BatchSource,
-  type BatchSourceState,
   createBatchSource,
   type EvaluationOptions,
   evaluationBatches,
   paddingShare,
 } from "./batches.ts";
+export {
+  type Mixture,
+  type MixtureOptions,
+  type MixtureSource,
+  mixtureSchema,
+  openMixture,
+} from "./mixture.ts";
 export { allTargets, drawTargets, type Objective, objectiveLayout, objectiveTypes, writeSample } from "./objectives.ts";
 export {
   type BadLine,

@@ -10,7 +10,7 @@
  * gives the same batches to the last bit. The mixture may be replaced between two batches; it is part of the position.
  */
 import { createHash } from "node:crypto";
-import { resolve } from "node:path";
+import { basename, resolve } from "node:path";
 import { z } from "zod";
 import { countTargets, createBatch } from "../model/batch.ts";
 import { ConfigError, DataError } from "../util/error.ts";
@@ -273,9 +273,10 @@ export async function openMixture(initial: Mixture, options: MixtureOptions): Pr
     const random = root.fork("draws").fork(label).fork(epoch).fork(document).fork(from);
     const objective: Objective = random.uniform() < entry.fillShare ? "fill" : "lm";
     const isTarget = drawTargets(objective, ids.length + 2, random);
-    return { ids, objective, isTarget, origin: shard.originOf(index) };
+    return { ids, objective, isTarget, shard: basename(shard.path), document: index, origin: shard.originOf(index) };
   }
 
+  const room = (sample: Sample) => promptLength + sample[4] - sample[3] + 2;
   const first = entries[0]!.dataset.description.tokenizer;
   const vocabulary = { bosId: first.bosId, eosId: first.eosId, promptLength };
 
@@ -291,6 +292,9 @@ export async function openMixture(initial: Mixture, options: MixtureOptions): Pr
     get mixture() {
       return mixture;
     },
+    get batches() {
+      return batches;
+    },
     get tokens() {
       return tokens;
     },
@@ -304,7 +308,6 @@ export async function openMixture(initial: Mixture, options: MixtureOptions): Pr
       cut(pieceLength);
       await fill(packing === "none" ? rows : rows + poolSamples, pieceLength);
       if (pool.length === 0) return undefined;
-      const room = (sample: Sample) => promptLength + sample[4] - sample[3] + 2;
       const { placed, left } = fitRows(pool, room, { rows, columns, kind: packing });
       pool = left;
       const batch = createBatch(rows, columns, packing !== "none");
@@ -313,18 +316,28 @@ export async function openMixture(initial: Mixture, options: MixtureOptions): Pr
       for (const [row, ofRow] of placed.entries()) {
         let start = 0;
         for (const [span, sample] of ofRow.entries()) {
-          const { ids, objective, isTarget, origin } = read(sample);
+          const { ids, objective, isTarget, ...where } = read(sample);
           const content = { ids, span, objective, isTarget };
           const end = writePackedSample(batch, row, start, content, vocabulary, options.compat);
-          samples.push({ row, start, end, source: sample[0], objective, origin, epoch: sample[1] });
+          samples.push({ row, start, length: end - start, source: sample[0], objective, epoch: sample[1], ...where });
           batchTokens += ids.length + 2;
           start = end;
         }
       }
       tokens += batchTokens;
-      targets += countTargets(batch);
+      const batchTargets = countTargets(batch);
+      targets += batchTargets;
       batches++;
-      return { batch, tokens: batchTokens, samples };
+      return { batch, tokens: batchTokens, targets: batchTargets, samples, changes: [] };
+    },
+    async skip(count, { rows, columns }) {
+      const pieceLength = pieceLengthOf(columns, promptLength);
+      for (let i = 0; i < count; i++) {
+        cut(pieceLength);
+        await fill(packing === "none" ? rows : rows + poolSamples, pieceLength);
+        pool = fitRows(pool, room, { rows, columns, kind: packing }).left;
+        batches++;
+      }
     },
     heldOut({ rows, columns }, piecesOfEach) {
       const key = `${rows} ${columns} ${piecesOfEach}`;
@@ -345,7 +358,7 @@ export async function openMixture(initial: Mixture, options: MixtureOptions): Pr
       tokens,
       targets,
     }),
-    restore(value) {
+    async restore(value) {
       const parsed = stateSchema.safeParse(value);
       if (!parsed.success) throw badState(JSON.stringify(value)?.slice(0, 200), parsed.error.issues[0]?.message);
       const state = parsed.data;
@@ -388,7 +401,7 @@ export async function openMixture(initial: Mixture, options: MixtureOptions): Pr
       mixture = next;
       heldOutSets.clear();
     },
-    close() {
+    dispose() {
       for (const dataset of datasets.values()) dataset.close();
     },
   };

@@ -110,6 +110,7 @@ export function writePackedSample(
  * target. The row must be blank (`createBatch`); columns behind stay padding.
  *
  * @param isTarget flags of the text, piece length + 2
+ * @param part of the piece, where not all of it is meant
  */
 export function writeSample(
   batch: ModelBatch,
@@ -118,27 +119,10 @@ export function writeSample(
   piece: number,
   objective: Objective,
   isTarget: Uint8Array,
+  part?: { readonly from: number; readonly to: number },
 ): void {
-  const { promptTask, segment } = objectiveLayout[objective];
-  const { promptLength } = corpus;
-  const from = corpus.offsets[piece]!;
-  const length = corpus.offsets[piece + 1]! - from + 2;
-  const start = row * batch.columns;
-  if (promptLength + length > batch.columns || isTarget.length !== length) {
-    throw new Error(`internal: a text of ${length} tokens, ${isTarget.length} flags, in a row of ${batch.columns}`);
-  }
-  for (let i = 0; i < promptLength; i++) {
-    batch.input[start + i] = promptTask * promptLength + i;
-    batch.context[start + i] = 1;
-  }
-  const text = start + promptLength;
-  for (let i = 0; i < length; i++) {
-    const id = i === 0 ? corpus.bosId : i === length - 1 ? corpus.eosId : corpus.ids[from + i - 1]!;
-    batch.input[text + i] = id;
-    batch.segment[text + i] = segment;
-    const target = isTarget[i] === 1;
-    batch.context[text + i] = target ? 0 : 1;
-    if (i > 0) batch.target[text + i - 1] = target ? id : ignoredTarget;
-  }
-  batch.length[row] = promptLength + length;
+  const from = corpus.offsets[piece]! + (part?.from ?? 0);
+  const to = part ? corpus.offsets[piece]! + part.to : corpus.offsets[piece + 1]!;
+  const content = { ids: corpus.ids.subarray(from, to), span: 0, objective, isTarget };
+  writePackedSample(batch, row, 0, content, corpus);
 }

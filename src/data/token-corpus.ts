@@ -5,7 +5,7 @@
  * `</s>` fill the row) and ends at the first piece shorter than a minimum. Short texts leave such rows empty (Tang poems
  * in rows of 512: 76 % padding, news items 41 %), so by default short pieces are joined into fuller ones, with `</s><s>`
  * between (then 2 % and 3 %); the original's behaviour is `join: false`. Where documents are a little more than half a
- * row, joining cannot help; `columnMultiple` of the batches can. Objectives are drawn later, at read time.
+ * row, joining cannot help. Objectives are drawn later, at read time.
  */
 import { hash } from "node:crypto";
 import type { EncodeOptions, Tokenizer } from "../tokenizer/tokenizer.ts";

@@ -110,7 +110,7 @@ export async function train(
       }),
     );
     const optimizer = own(await createAdamW(runtime, parameters, gradients, moments, settings.optimizer));
-    const batches = createBatchSource(corpus.train, { rows, seed, fillShare: settings.fillShare });
+    const batches = createBatchSource(corpus.train, { seed, fillShare: settings.fillShare });
 
     const evaluate = async (at: number): Promise<Evaluation | undefined> => {
       if (corpus.heldOut.pieces === 0) return undefined;
@@ -139,7 +139,9 @@ export async function train(
         break;
       }
       const learningRate = learningRateAt(settings.schedule, scheduledStep(settings.schedule, updates, timeShare));
-      const batch = batches.next();
+      const next = await batches.next({ rows, columns: corpus.train.maxLength });
+      if (next === undefined) break;
+      const { batch } = next;
       lastLoss = await step.lossAndGradients(batch);
       const gradientNorm = await optimizer.gradientNorm();
       if (!Number.isFinite(lastLoss) || !Number.isFinite(gradientNorm)) throw diverged(updates, lastLoss, gradientNorm);
