@@ -30,17 +30,33 @@ export const parameterStatisticsSchema = z.object({
 
 const variants = {
   /** The process began, at the beginning of the run or from a checkpoint of `step` updates. */
-  start: z.object({ step, tokens, attempt: z.int().min(1), resumedFrom: z.string().optional() }),
-  /** One update. `gradientNorm` is that before clipping; `dataMs` of `ms` were spent waiting for the batch. */
+  start: z.object({
+    step,
+    tokens,
+    attempt: z.int().min(1),
+    resumedFrom: z.string().optional(),
+    /** What it runs on from here, where that is not what `run.json` says; none: not known. */
+    devices: z.array(z.object({ name: z.string(), count: z.number().min(0) })).optional(),
+  }),
+  /** A named part of the run begins: what is spent is also told by part. */
+  stage: z.object({ step, name: z.string() }),
+  /**
+   * One update. `gradientNorm` is that before clipping; `dataMs` of `ms` were spent waiting for the batch. The trainer
+   * writes all that is not said to be of some runs only; a record that was brought in from elsewhere has what was known.
+   */
   step: z.object({
     step,
     tokens,
     loss,
-    learningRate: z.number(),
-    gradientNorm: z.number(),
-    ms: z.number(),
+    learningRate: z.number().optional(),
+    gradientNorm: z.number().optional(),
+    ms: z.number().optional(),
     dataMs: z.number().optional(),
-    tokensPerSecond: z.number(),
+    tokensPerSecond: z.number().optional(),
+    /** Text read so far. */
+    bytes: z.number().min(0).optional(),
+    /** Share of the planned work, where it does not follow from steps or tokens; may go beyond 1. */
+    progress: z.number().min(0).optional(),
     /** Share of the machine's measured product rate that the model's arithmetic reached. */
     mfu: z.number().optional(),
     memoryBytes: z.number().optional(),
@@ -78,10 +94,11 @@ const variants = {
     reason: z.string(),
     /** Where the samples were written, relative to the run's folder. */
     dump: z.string().optional(),
+    /** `zh`: the reason in Chinese. */
     details: z.record(z.string(), z.unknown()).optional(),
   }),
   /** The mixture was reloaded, or shards came. */
-  data: z.object({ step, what: z.enum(["mixture", "shards", "length"]), text: z.string() }),
+  data: z.object({ step, what: z.enum(["mixture", "shards", "length"]), text: z.string(), zh: z.string().optional() }),
   /** Energy since the last such line. `devices` names what was counted. */
   power: z.object({
     seconds: z.number(),
@@ -90,7 +107,7 @@ const variants = {
     devices: z.array(z.string()).optional(),
   }),
   /** A person's comment, for the page and the daily log. */
-  note: z.object({ author: z.string().optional(), text: z.string(), step: step.optional() }),
+  note: z.object({ author: z.string().optional(), text: z.string(), zh: z.string().optional(), step: step.optional() }),
   end: z.object({
     step,
     tokens,
@@ -131,21 +148,39 @@ export function parseEvent(line: string): RunEvent | undefined {
   return parsed.success ? parsed.data : undefined;
 }
 
-/** Events without those that a resume made void; the order stays. */
-export function currentEvents(events: readonly RunEvent[]): RunEvent[] {
+/**
+ * Events without those that a resume made void; the order stays. What happened whatever came after it stays: energy,
+ * notes, interventions, starts. Steps grow within an attempt, so only the tail is looked at.
+ */
+export function currentEvents(events: Iterable<RunEvent>): RunEvent[] {
   const kept: RunEvent[] = [];
   for (const event of events) {
     if (event.type === "start") {
-      while (kept.length > 0 && isBeyond(kept.at(-1)!, event.step)) kept.pop();
+      const happened: RunEvent[] = [];
+      for (let last = kept.pop(); last !== undefined; last = kept.pop()) {
+        const at = undoneStep(last);
+        if (at !== undefined && at <= event.step) {
+          kept.push(last);
+          break;
+        }
+        if (at === undefined) happened.push(last);
+      }
+      kept.push(...happened.reverse());
     }
     kept.push(event);
   }
   return kept;
 }
 
-/** Interventions and costs happened whatever came after them. */
-function isBeyond(event: RunEvent, step: number): boolean {
-  if (event.type === "power" || event.type === "note" || event.type === "intervention" || event.type === "start")
-    return false;
-  return "step" in event && event.step !== undefined && event.step > step;
+/** The step of an event that a resume from before it takes back; undefined: nothing takes it back. */
+function undoneStep(event: RunEvent): number | undefined {
+  switch (event.type) {
+    case "power":
+    case "note":
+    case "intervention":
+    case "start":
+      return undefined;
+    default:
+      return event.step;
+  }
 }
