@@ -68,7 +68,7 @@ export async function benchStep(
     if (kind === "norm") view.fill(1);
     else fillNormal(view, 1, name, 0, kind === "embedding" ? 0.02 : 1);
   }
-  const geometry = { rows: batch.rows, columns: batch.columns };
+  const geometry = { rows: batch.rows, columns: batch.columns, packed: batch.prompt !== undefined };
   const step = await createTrainingStep(runtime, config, parameters, gradients, { ...geometry, recompute });
   const optimizer = await createAdamW(runtime, parameters, gradients, moments);
   return {

@@ -2,6 +2,7 @@
  * The training step of the `mini` preset beside a plain product of the same runtime in the same process.
  *
  *     node bench/train-step.ts [--steps 10] [--threads 2] [--rows 4] [--columns 256] [--recompute none]
+ *     node bench/train-step.ts --packed                            (beside it the step of packed rows)
  *     node bench/train-step.ts --layers 3 --dim 768 --ff 2048      (27.7 M parameters, wider and shallower)
  *
  * Prints the share of the product's rate that the model's FLOPs reach over the whole step (forward, backward, update)
@@ -25,6 +26,7 @@ const { values } = parseArgs({
     columns: { type: "string", default: "256" },
     preset: { type: "string", default: "mini" },
     recompute: { type: "string", default: "none" },
+    packed: { type: "boolean", default: false },
     layers: { type: "string" },
     dim: { type: "string" },
     ff: { type: "string" },
@@ -41,7 +43,10 @@ const config = benchConfig(values.preset, {
   dimFf: Number(values.ff ?? base.dimFf),
 });
 const batch = benchBatch(config, rows, columns);
-const training = await benchStep(runtime, config, batch, values.recompute as "none" | "block" | "all");
+const recompute = values.recompute as "none" | "block" | "all";
+const training = await benchStep(runtime, config, batch, recompute);
+const prompt = Uint8Array.from(batch.input, (_, i) => Number(i % columns < config.promptLength));
+const packed = values.packed ? await benchStep(runtime, config, { ...batch, prompt }, recompute) : undefined;
 
 const size = 1024;
 const square = spec("float32", [size, size]);
@@ -55,10 +60,16 @@ for (const tensor of [a, b]) fillNormal(tensor.view() as Float32Array, 2, "produ
 const productBinding = product.bind({ a, b }, { y });
 
 const [steps, updates, products]: number[][] = [[], [], []] as never;
+const packedRatios: number[] = [];
 for (let round = -2; round < Number(values.steps); round++) {
   const start = performance.now();
   const { updateMs } = await training.update();
   const end = performance.now();
+  if (packed) {
+    const packedStart = performance.now();
+    await packed.update();
+    if (round >= 0) packedRatios.push((performance.now() - packedStart) / (end - start));
+  }
   productBinding.runSync();
   const productStart = performance.now();
   for (let i = 0; i < 5; i++) productBinding.runSync();
@@ -86,4 +97,6 @@ console.log(
   `share of the product's rate ${(stepRate / productRate).toFixed(3)} (median of pairs ${median(ratios).toFixed(3)}, bar 0.80)`,
 );
 console.log(`optimizer's share of the step ${((100 * optimizerMs) / stepMs).toFixed(1)} % (bar 8 %)`);
+if (packed)
+  console.log(`step of packed rows ${median(packedRatios).toFixed(3)} × that of plain ones (median of pairs)`);
 runtime.dispose();

@@ -519,7 +519,7 @@ function heldOutOf(
   }
   const batches: HeldOutBatch[] = [];
   for (let start = 0; start < found.length; start += rows) {
-    const batch = createBatch(rows, columns, true);
+    const batch = createBatch(rows, columns);
     for (const [row, ids] of found.slice(start, start + rows).entries()) {
       const content = { ids, span: 0, objective: "lm" as const, isTarget: allTargets(ids.length + 2) };
       writePackedSample(batch, row, 0, content, vocabulary);

@@ -49,6 +49,23 @@ for (const [name, spoil, message] of faults) {
   });
 }
 
+test("packed rows: flags say which ids are prompts, at any column", () => {
+  const packed = { ...sample(), prompt: new Uint8Array(14).fill(1, 0, 8) };
+  checkBatch(packed, limits);
+  packed.input[12] = 31;
+  packed.prompt[12] = 1;
+  checkBatch(packed, limits);
+  packed.input[12] = 32;
+  assert.throws(() => checkBatch(packed, limits), /input, row 0, column 12[\s\S]*prompt id 32/);
+  packed.prompt[12] = 0;
+  packed.prompt[2] = 0;
+  packed.input[2] = 320;
+  assert.throws(() => checkBatch(packed, limits), /input, row 0, column 2[\s\S]*token id 320/);
+  assert.throws(() => checkBatch({ ...sample(), prompt: new Uint8Array(13) }, limits), /prompt[\s\S]*13 numbers/);
+  const strange = { ...sample(), prompt: new Uint8Array(14).fill(2) };
+  assert.throws(() => checkBatch(strange, limits), /prompt, row 0, column 0[\s\S]*0 or 1/);
+});
+
 test("refused: arrays that do not have rows · columns numbers, rows without text", () => {
   assert.throws(() => checkBatch({ ...sample(), span: new Int32Array(13) }, limits), /span[\s\S]*13 numbers/);
   assert.throws(() => checkBatch({ ...sample(), length: new Int32Array(2) }, limits), /length[\s\S]*one a row/);

@@ -95,6 +95,7 @@ export function checkBatch(batch: ModelBatch, limits: BatchLimits): void {
     for (let column = 0; column < columns; column++) {
       const at = row * columns + column;
       const id = batch.input[at]!;
+      if (batch.prompt && batch.prompt[at]! > 1) fault("prompt", String(batch.prompt[at]), "0 or 1", row, column);
       if (batch.prompt ? batch.prompt[at] === 1 : column < promptLength) {
         if (id < 0 || id >= promptRows) {
           fault(
