@@ -302,7 +302,7 @@ function round(value: number): number {
 }
 
 /** A running mean over some fifty steps that is right from the first. */
-function createSmoothing(): (loss: number) => number {
+export function createSmoothing(): (loss: number) => number {
   let sum = 0;
   let weight = 0;
   return (loss) => {

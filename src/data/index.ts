@@ -14,6 +14,8 @@ export {
   evaluationBatches,
   paddingShare,
 } from "./batches.ts";
+export { type BuildInput, type BuildOptions, buildDataset, buildOptionsSchema } from "./build/build-dataset.ts";
+export { type Dataset, type DatasetDescription, isDataset, openDataset, readDescription } from "./dataset.ts";
 export {
   type Mixture,
   type MixtureOptions,
@@ -22,6 +24,7 @@ export {
   openMixture,
 } from "./mixture.ts";
 export { allTargets, drawTargets, type Objective, objectiveLayout, objectiveTypes, writeSample } from "./objectives.ts";
+export { fitRows, type PackingKind, packingKinds } from "./packing.ts";
 export {
   type BadLine,
   type Document,
@@ -40,3 +43,4 @@ export {
   isHeldOut,
   type TokenCorpus,
 } from "./token-corpus.ts";
+export { createShardWriter, openShard, type TokenShard } from "./token-shard.ts";

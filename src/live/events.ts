@@ -111,7 +111,7 @@ const variants = {
   end: z.object({
     step,
     tokens,
-    reason: z.enum(["steps", "time", "patience", "cancelled", "failed"]),
+    reason: z.enum(["steps", "time", "patience", "data", "cancelled", "failed"]),
     error: z.string().optional(),
   }),
 } as const;

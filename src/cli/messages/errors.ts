@@ -9,6 +9,7 @@ import { checkpointErrors } from "./errors-checkpoint.ts";
 import { cliErrors } from "./errors-cli.ts";
 import { dataErrors } from "./errors-data.ts";
 import { datasetErrors } from "./errors-dataset.ts";
+import { runErrors } from "./errors-run.ts";
 import { runtimeErrors } from "./errors-runtime.ts";
 
 export const errorCatalogue: Readonly<Record<string, ErrorEntry>> = {
@@ -16,5 +17,6 @@ export const errorCatalogue: Readonly<Record<string, ErrorEntry>> = {
   ...cliErrors,
   ...dataErrors,
   ...datasetErrors,
+  ...runErrors,
   ...runtimeErrors,
 };

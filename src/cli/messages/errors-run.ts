@@ -1,0 +1,36 @@
+/** Errors of recorded runs, their checkpoints and their pages. */
+import type { ErrorEntries } from "./error-entry.ts";
+
+export const runErrors: ErrorEntries = {
+  CPM_RUN_FOLDER: {
+    zh: "这里没有可用的训练记录。",
+    en: "A folder holds no run, or its run.json or events cannot be read.",
+    remedy: { zh: "给出 cpm train --run 所建的文件夹。", en: "Give the folder that cpm train --run made." },
+  },
+  CPM_RUN_EXISTS: {
+    zh: "新训练的文件夹不是空的。",
+    en: "The folder for a new run holds something.",
+    remedy: { zh: "换一个 --run，或用 --resume 继续。", en: "Give another --run, or go on with --resume." },
+  },
+  CPM_RUN_LOCKED: {
+    zh: "另一个进程正在写这个训练记录。",
+    en: "Another process writes this run.",
+    remedy: {
+      zh: "等它结束；确知已不在，就删去 run.lock。",
+      en: "Wait for it to end, or remove run.lock if it is gone for good.",
+    },
+  },
+  CPM_RUN_RECIPE: {
+    zh: "训练记录中的配方有误。",
+    en: "The recipe in a run's folder is not as it must be.",
+    remedy: { zh: "改正 run.json 中的 recipe。", en: "Correct the recipe in run.json." },
+  },
+  CPM_TRAIN_CHECKPOINT: {
+    zh: "检查点不完整或已损坏。",
+    en: "A training checkpoint is incomplete, damaged or of another model.",
+    remedy: {
+      zh: "会自动改用更早的检查点；可删去这一个。",
+      en: "An earlier checkpoint is taken by itself; this one may be removed.",
+    },
+  },
+};

@@ -1,0 +1,69 @@
+/** Messages of `cpm train --data … --run …`: runs that are recorded and can be resumed. */
+import { defineMessages } from "./message.ts";
+
+export const pretrainMessages = defineMessages({
+  data: {
+    zh: "数据集文件夹（cpm data build 所建），可重复",
+    en: "folder of a data set (made by cpm data build); may be repeated",
+  },
+  mixture: {
+    zh: "数据混合：sources 各项为 data，可有 source、weight、epochs、fillShare；代替 --data",
+    en: "mixture: sources, each with data and perhaps source, weight, epochs, fillShare; instead of --data",
+  },
+  run: {
+    zh: "训练记录的文件夹，须为新建；存检查点与事件",
+    en: "folder of the run's record, a new one; checkpoints and events go there",
+  },
+  resume: { zh: "从这个训练记录的最新检查点继续", en: "go on from the newest checkpoint of this run's folder" },
+  name: { zh: "训练的名称，显示在页面上", en: "the run's name, shown on its page" },
+  model: { zh: "改动预设的尺寸，如 layers、dimModel", en: "sizes that differ from the preset's, as layers, dimModel" },
+  packing: {
+    zh: "一行放几个样本：none 一个；firstFit 如原版；bestFit 填得最满。样本互不可见，各有提示",
+    en: "samples in a row: none puts one, firstFit packs as the original, bestFit fills most; samples never see each other, each has its prompt",
+  },
+  compat: {
+    zh: "照原版打包的提示写法（后面样本的提示有误），仅供对照",
+    en: "prompts as the original's packer wrote them (wrong for later samples): to compare only",
+  },
+  ramp: { zh: "训练中途改变行数与行长", en: "rows and row length that change during the run" },
+  every: {
+    zh: "每多少步做一次：validation、samples、parameters、checkpoint；0 为不做",
+    en: "steps between two of each: validation, samples, parameters, checkpoint; 0: never",
+  },
+  retention: {
+    zh: "保留哪些检查点：last 最近几个，every 每多少步，best 最好的",
+    en: "checkpoints to keep: last so many, every so many steps, best",
+  },
+  guard: { zh: "损失或梯度异常时怎么办", en: "what happens when losses or gradients go wrong" },
+  samplePrompts: { zh: "训练中让模型续写的开头", en: "beginnings that the model continues during training" },
+  sampleTokens: { zh: "每次续写多少 token", en: "tokens of each continuation" },
+  ledger: {
+    zh: "成本与碳排放的假设：设备、功率、价格、电网",
+    en: "assumptions for cost and carbon: devices, watts, prices, grid",
+  },
+  needRun: {
+    zh: "用数据集训练须给出 --run；用文本训练须给出文件与 --output。",
+    en: "Training on data sets needs --run; training on texts needs files and --output.",
+  },
+  started: {
+    zh: "训练记录：{run}。{parameters} 个参数，{tokens} 个 token 的数据，每步 {rows} × {length}",
+    en: "Run: {run}. {parameters} parameters, data of {tokens} tokens, {rows} × {length} a step",
+  },
+  resumed: { zh: "从第 {step} 步继续：{path}", en: "Going on from step {step}: {path}" },
+  validation: {
+    zh: "第 {step} 步：验证损失 {nats} nats/token，{bits} bits/字符",
+    en: "Step {step}: validation loss {nats} nats/token, {bits} bits/character",
+  },
+  checkpoint: {
+    zh: "第 {step} 步：已存检查点，{bytes}，用时 {time}",
+    en: "Step {step}: checkpoint of {bytes} saved in {time}",
+  },
+  trouble: { zh: "检查点有问题，改用更早的：{path}", en: "A checkpoint is of no use, an earlier one is taken: {path}" },
+  intervention: { zh: "第 {step} 步：{action}，{reason}", en: "Step {step}: {action}, {reason}" },
+  ended: {
+    zh: "结束（{reason}）：第 {step} 步，{tokens} 个 token。",
+    en: "Ended ({reason}): step {step}, {tokens} tokens.",
+  },
+  example: { zh: "用数据集训练，可随时继续", en: "on a data set, to be resumed at any time" },
+  exampleResume: { zh: "继续", en: "going on" },
+});

@@ -1,0 +1,262 @@
+/**
+ * A training run's checkpoint: a folder with everything that going on exactly needs.
+ *
+ *     config.json, model.safetensors, vocab.txt    the model, as any command opens it
+ *     optimizer.safetensors                        first and second moments: "m.NAME", "v.NAME", and "ema.NAME"
+ *     state.json                                   counters, schedule, data position, guard
+ *     manifest.json                                size and SHA-256 of each of these
+ *
+ * Tensors are whole and go by parameter name, so nothing depends on how many processes wrote them or on how memory was laid
+ * out. The folder is written aside, synced and renamed: it is there completely or not at all, and what comes after a
+ * crash is found out by the manifest.
+ */
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { readdir, readFile, rm, stat } from "node:fs/promises";
+import { join } from "node:path";
+import { z } from "zod";
+import {
+  openSafetensors,
+  type RawCheckpoint,
+  saveCheckpoint,
+  type WritableTensor,
+  writeSafetensors,
+} from "../checkpoint/index.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { writeFileAtomic, writeFolderAtomic } from "../util/atomic-file.ts";
+import { CheckpointError } from "../util/error.ts";
+import type { ArenaLayout } from "./arena.ts";
+
+const optimizerFile = "optimizer.safetensors";
+const stateFile = "state.json";
+const manifestFile = "manifest.json";
+
+/** What a checkpoint holds besides tensors. `data` and `guard` belong to whoever wrote them. */
+export const trainStateSchema = z.object({
+  format: z.literal(1),
+  step: z.int().min(0),
+  tokens: z.int().min(0),
+  /** Updates of the optimizer: differs from `step` where updates were skipped. */
+  updates: z.int().min(0),
+  /** Time in training so far, pauses and earlier attempts included. */
+  trainedMs: z.number().min(0),
+  data: z.unknown(),
+  guard: z.unknown(),
+  /** Factor on the schedule's rate, after interventions. */
+  rateFactor: z.number().positive(),
+  lossScale: z.unknown(),
+  best: z.object({ step: z.int(), nats: z.number() }).optional(),
+});
+export type TrainState = z.output<typeof trainStateSchema>;
+
+/** Flat arrays in a layout's order, as they were at one moment. */
+export interface Snapshot {
+  readonly parameters: Float32Array;
+  readonly first: Float32Array;
+  readonly second: Float32Array;
+  readonly ema?: Float32Array | undefined;
+}
+
+export interface CheckpointContent {
+  readonly config: ModelConfig;
+  readonly layout: ArenaLayout;
+  readonly snapshot: Snapshot;
+  readonly state: TrainState;
+  readonly vocabularyText: string;
+}
+
+const manifestSchema = z.record(z.string(), z.object({ bytes: z.int().min(0), sha256: z.string() }));
+
+/** The folder's name of a step. */
+export function checkpointName(step: number): string {
+  return `step-${String(step).padStart(8, "0")}`;
+}
+
+/**
+ * Writes a checkpoint into `folder`/step-XXXXXXXX.
+ *
+ * @returns its path and size
+ * @throws FileError; nothing is left behind then, and earlier checkpoints are as they were
+ */
+export async function writeCheckpoint(
+  folder: string,
+  content: CheckpointContent,
+): Promise<{ path: string; bytes: number }> {
+  const { config, layout, snapshot, state, vocabularyText } = content;
+  const path = join(folder, checkpointName(state.step));
+  let bytes = 0;
+  await rm(path, { recursive: true, force: true }); // of an attempt before, at the same step
+  await writeFolderAtomic(path, async (aside) => {
+    await saveCheckpoint(aside, config, tensorsOf(layout, "", snapshot.parameters), {
+      files: { "vocab.txt": vocabularyText },
+    });
+    await writeSafetensors(join(aside, optimizerFile), [
+      ...tensorsOf(layout, "m.", snapshot.first),
+      ...tensorsOf(layout, "v.", snapshot.second),
+      ...(snapshot.ema ? tensorsOf(layout, "ema.", snapshot.ema) : []),
+    ]);
+    await writeFileAtomic(join(aside, stateFile), JSON.stringify(state));
+    const manifest: z.output<typeof manifestSchema> = {};
+    for (const name of (await readdir(aside)).sort()) {
+      manifest[name] = await fingerprint(join(aside, name));
+      bytes += manifest[name].bytes;
+    }
+    await writeFileAtomic(join(aside, manifestFile), `${JSON.stringify(manifest, undefined, 1)}\n`);
+  });
+  return { path, bytes };
+}
+
+function tensorsOf(layout: ArenaLayout, prefix: string, flat: Float32Array): WritableTensor[] {
+  return layout.parameters.map(({ name, shape }) => {
+    const start = layout.offsets.get(name)!;
+    const size = shape.reduce((product, axis) => product * axis, 1);
+    return { name: `${prefix}${name}`, dtype: "float32", shape, read: () => flat.subarray(start, start + size) };
+  });
+}
+
+async function fingerprint(path: string): Promise<{ bytes: number; sha256: string }> {
+  const digest = createHash("sha256");
+  let bytes = 0;
+  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) {
+    digest.update(chunk as Buffer);
+    bytes += (chunk as Buffer).length;
+  }
+  return { bytes, sha256: digest.digest("hex") };
+}
+
+/** Steps with a checkpoint's folder, ascending; whether they are sound shows when they are read. */
+export async function listCheckpoints(folder: string): Promise<readonly { step: number; path: string }[]> {
+  const names = await readdir(folder).catch(() => []);
+  return names
+    .flatMap((name) => {
+      const match = /^step-(\d{8,12})$/.exec(name);
+      return match ? [{ step: Number(match[1]), path: join(folder, name) }] : [];
+    })
+    .sort((a, b) => a.step - b.step);
+}
+
+/**
+ * Reads a checkpoint's state and tensors, after comparing every file with the manifest.
+ *
+ * @throws CheckpointError CPM_TRAIN_CHECKPOINT where it is incomplete, damaged or of another model
+ */
+export async function readCheckpoint(
+  path: string,
+  layout: ArenaLayout,
+): Promise<{ state: TrainState; snapshot: Snapshot }> {
+  const bad = (what: string, where = path, got?: string, cause?: unknown) =>
+    new CheckpointError("CPM_TRAIN_CHECKPOINT", `A checkpoint cannot be resumed from: ${what}`, {
+      where,
+      got,
+      hint: "An earlier checkpoint of the run will do; remove this one.",
+      cause,
+    });
+  const manifest = await readJson(join(path, manifestFile), manifestSchema, bad);
+  for (const [name, expected] of Object.entries(manifest)) {
+    if (!/^[\w.-]+$/.test(name)) throw bad("its manifest names a file outside", path, name);
+    const file = join(path, name);
+    const size = (await stat(file).catch(() => undefined))?.size;
+    if (size !== expected.bytes)
+      throw bad("a file has another size", file, `${size ?? "no file"}, ${expected.bytes} expected`);
+    const found = await fingerprint(file);
+    if (found.sha256 !== expected.sha256) throw bad("a file's checksum differs", file);
+  }
+  for (const name of ["model.safetensors", optimizerFile, stateFile]) {
+    if (!(name in manifest)) throw bad("its manifest lacks a file", path, name);
+  }
+  const state = await readJson(join(path, stateFile), trainStateSchema, bad);
+  const parameters = new Float32Array(layout.elements);
+  const first = new Float32Array(layout.elements);
+  const second = new Float32Array(layout.elements);
+  await fill(join(path, "model.safetensors"), layout, [["", parameters]], bad);
+  let ema: Float32Array | undefined;
+  const found = await fill(
+    join(path, optimizerFile),
+    layout,
+    [
+      ["m.", first],
+      ["v.", second],
+    ],
+    bad,
+  );
+  if (found.has(`ema.${layout.parameters[0]!.name}`)) {
+    ema = new Float32Array(layout.elements);
+    await fill(join(path, optimizerFile), layout, [["ema.", ema]], bad);
+  }
+  return { state, snapshot: { parameters, first, second, ema } };
+}
+
+async function fill(
+  file: string,
+  layout: ArenaLayout,
+  parts: readonly (readonly [prefix: string, flat: Float32Array])[],
+  bad: (what: string, where?: string, got?: string) => CheckpointError,
+): Promise<ReadonlySet<string>> {
+  const opened = await openSafetensors(file);
+  try {
+    return await fillFrom(opened, file, layout, parts, bad);
+  } finally {
+    await opened.close();
+  }
+}
+
+async function fillFrom(
+  opened: RawCheckpoint,
+  file: string,
+  layout: ArenaLayout,
+  parts: readonly (readonly [prefix: string, flat: Float32Array])[],
+  bad: (what: string, where?: string, got?: string) => CheckpointError,
+): Promise<ReadonlySet<string>> {
+  const names = new Set(opened.tensors.keys());
+  for (const [prefix, flat] of parts) {
+    for (const { name, shape } of layout.parameters) {
+      const tensor = opened.tensors.get(`${prefix}${name}`);
+      if (tensor === undefined) throw bad("a tensor is missing", file, `${prefix}${name}`);
+      if (tensor.dtype !== "float32" || tensor.shape.join() !== shape.join()) {
+        throw bad(
+          "a tensor is of another model",
+          `${file}: ${prefix}${name}`,
+          `[${tensor.shape.join(", ")}], [${shape.join(", ")}] expected`,
+        );
+      }
+      flat.set((await tensor.read()) as Float32Array, layout.offsets.get(name)!);
+    }
+  }
+  return names;
+}
+
+async function readJson<S extends z.ZodType>(
+  path: string,
+  schema: S,
+  bad: (what: string, where: string, got?: string, cause?: unknown) => CheckpointError,
+): Promise<z.output<S>> {
+  let value: unknown;
+  try {
+    value = JSON.parse(await readFile(path, "utf8"));
+  } catch (cause) {
+    throw bad("a file is missing or damaged", path, String((cause as { code?: string }).code ?? "not JSON"), cause);
+  }
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  throw bad("a file is not as it must be", path, parsed.error.issues[0]?.message);
+}
+
+/** Which checkpoints stay. The newest always does. */
+export const retentionSchema = z.strictObject({
+  /** The last so many. */
+  last: z.int().min(1).default(3),
+  /** Those of every so many steps; 0: none. */
+  every: z.int().min(0).default(0),
+  /** The one with the lowest validation loss. */
+  best: z.boolean().default(true),
+});
+export type Retention = z.output<typeof retentionSchema>;
+
+/** The steps that may go. */
+export function expendable(steps: readonly number[], { last, every, best }: Retention, bestStep?: number): number[] {
+  const ascending = [...steps].sort((a, b) => a - b);
+  const recent = new Set(ascending.slice(-last));
+  return ascending.filter(
+    (step) => !(recent.has(step) || (every > 0 && step % every === 0) || (best && step === bestStep)),
+  );
+}

@@ -1,0 +1,430 @@
+/**
+ * The trainer that a team leaves running: batches from a source whose position is saved, a guard over every update,
+ * checkpoints written while training goes on, held-out losses by source.
+ *
+ * It knows no terminal, no run folder and no clock: what happens goes to hooks. With the same data, settings and threads
+ * the weights are the same to the last bit, also when the process is killed at any moment and goes on from a checkpoint:
+ * everything that decides about an update is in the checkpoint, and time decides about nothing but the end.
+ */
+import type { BatchGeometry, BatchSource, DataChange, SourceBatch } from "../data/index.ts";
+import { countTargets, type ModelBatch } from "../model/batch.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { trainingFlops } from "../model/flops.ts";
+import { parameterTable } from "../model/parameters.ts";
+import type { Runtime } from "../runtime/runtime.ts";
+import { CheckpointError, DataError } from "../util/error.ts";
+import { createOwner } from "../util/owner.ts";
+import type { Seed } from "../util/random.ts";
+import { type AdamWOptions, createAdamW } from "./adamw.ts";
+import { type Arena, arenaLayout, createArena } from "./arena.ts";
+import {
+  expendable,
+  listCheckpoints,
+  type Retention,
+  readCheckpoint,
+  type Snapshot,
+  type TrainState,
+  writeCheckpoint,
+} from "./checkpoint.ts";
+import { createGuard, type GuardOptions } from "./guard.ts";
+import { initializeParameter } from "./initialize.ts";
+import { type ParameterStatistics, parameterStatistics } from "./parameter-statistics.ts";
+import { type GeometryRamp, geometryAt } from "./ramp.ts";
+import { learningRateAt, type Schedule } from "./schedule.ts";
+import { createTrainingStep, type TrainingStep } from "./step.ts";
+
+export interface PretrainSettings {
+  readonly geometry: BatchGeometry;
+  /** Other rows and row lengths from some step on. */
+  readonly ramp: GeometryRamp;
+  readonly recompute: "none" | "block";
+  readonly schedule: Schedule;
+  readonly optimizer: AdamWOptions;
+  readonly guard: GuardOptions;
+  readonly seed: Seed;
+  /** Steps after which training ends. */
+  readonly steps: number;
+  /** Time in training after which it ends, if that comes first; what was trained before a resume counts. */
+  readonly maxMs: number;
+  /** Steps between two of each; 0: never. */
+  readonly every: {
+    readonly validation: number;
+    readonly samples: number;
+    readonly parameters: number;
+    readonly checkpoint: number;
+  };
+  /** Pieces of held-out text of each source. */
+  readonly validationPieces: number;
+  readonly retention: Retention;
+}
+
+export interface PretrainStep {
+  readonly step: number;
+  readonly tokens: number;
+  readonly loss: number;
+  readonly learningRate: number;
+  readonly gradientNorm: number;
+  readonly ms: number;
+  /** Of it, spent on the batch. */
+  readonly dataMs: number;
+  readonly tokensPerSecond: number;
+  /** Floating-point operations of the model's products in this step. */
+  readonly flops: number;
+  readonly epoch: number;
+  readonly geometry: BatchGeometry;
+}
+
+export interface Validation {
+  readonly step: number;
+  readonly tokens: number;
+  /** Mean over all held-out targets. */
+  readonly nats: number;
+  readonly bitsPerCharacter: number;
+  readonly sources: Readonly<
+    Record<string, { readonly nats: number; readonly tokens: number; readonly bitsPerCharacter: number }>
+  >;
+}
+
+export interface Intervention {
+  readonly step: number;
+  readonly action: "warn" | "skip" | "rollback" | "stop";
+  readonly reason: string;
+  /** What was being trained on. */
+  readonly batch: SourceBatch;
+  readonly details: Readonly<Record<string, unknown>>;
+}
+
+export interface CheckpointReport {
+  readonly step: number;
+  readonly tokens: number;
+  readonly path: string;
+  readonly bytes: number;
+  /** Of writing it; training waited for `pauseMs` of that. */
+  readonly ms: number;
+  readonly pauseMs: number;
+  readonly best: boolean;
+  readonly removed: readonly string[];
+}
+
+export interface PretrainHooks {
+  now(): number;
+  readonly signal?: AbortSignal | undefined;
+  onStart?(state: {
+    readonly step: number;
+    readonly tokens: number;
+    readonly resumedFrom?: string;
+    readonly parameters: Arena;
+  }): void;
+  onStep?(report: PretrainStep): void;
+  /** A mixture, shards or a row length that came into force with the step's batch. */
+  onData?(step: number, change: DataChange): void;
+  onValidation?(validation: Validation): void;
+  /** The weights may be read until the promise settles. */
+  onSamples?(step: number, parameters: Arena): Promise<void>;
+  onParameters?(step: number, statistics: readonly ParameterStatistics[]): void;
+  onCheckpoint?(report: CheckpointReport): void;
+  onIntervention?(intervention: Intervention): Promise<void> | void;
+  /** A checkpoint that could not be used or written; training goes on with the one before. */
+  onCheckpointTrouble?(error: unknown, path: string): void;
+}
+
+export interface PretrainResult {
+  readonly step: number;
+  readonly tokens: number;
+  readonly trainedMs: number;
+  readonly reason: "steps" | "time" | "cancelled" | "data";
+  readonly validation: Validation | undefined;
+}
+
+export interface PretrainInput {
+  readonly runtime: Runtime;
+  readonly config: ModelConfig;
+  readonly source: BatchSource;
+  readonly vocabularyText: string;
+  /** Where checkpoints are and go. */
+  readonly checkpoints: string;
+  /** Go on from the newest sound checkpoint, if there is one. */
+  readonly resume: boolean;
+}
+
+/**
+ * Trains to the end of the settings, or until the signal aborts: then the step under way is finished and a checkpoint
+ * written.
+ *
+ * @throws DataError CPM_TRAIN_DIVERGED where the guard says stop; those of the source, the runtime and the checkpoints
+ */
+export async function pretrain(
+  input: PretrainInput,
+  settings: PretrainSettings,
+  hooks: PretrainHooks,
+): Promise<PretrainResult> {
+  const { runtime, config, source, vocabularyText, checkpoints } = input;
+  const layout = arenaLayout(parameterTable(config));
+  const owner = createOwner();
+  const { own } = owner;
+  const arena = () => own(createArena(runtime, layout));
+  try {
+    const parameters = arena();
+    const gradients = arena();
+    const moments = { first: arena(), second: arena() };
+    const optimizer = own(await createAdamW(runtime, parameters, gradients, moments, settings.optimizer));
+    const guard = createGuard(settings.guard);
+    let step = 0;
+    let rateFactor = 1;
+    let trainedMs = 0;
+    let best: TrainState["best"];
+    let validation: Validation | undefined;
+
+    const load = async (path: string, withData: boolean): Promise<TrainState> => {
+      const { state, snapshot } = await readCheckpoint(path, layout);
+      runtime.write(parameters.flat, snapshot.parameters);
+      runtime.write(moments.first.flat, snapshot.first);
+      runtime.write(moments.second.flat, snapshot.second);
+      optimizer.restore(state.updates);
+      if (withData) await source.restore(state.data);
+      best = state.best;
+      return state;
+    };
+
+    let resumedFrom: string | undefined;
+    if (input.resume) {
+      for (const { path } of (await listCheckpoints(checkpoints)).toReversed()) {
+        try {
+          const state = await load(path, true);
+          ({ step, rateFactor, trainedMs } = state);
+          guard.restore(state.guard);
+          resumedFrom = path;
+          break;
+        } catch (error) {
+          if (!(error instanceof CheckpointError)) throw error;
+          hooks.onCheckpointTrouble?.(error, path);
+        }
+      }
+    }
+    if (resumedFrom === undefined) {
+      for (const parameter of layout.parameters) {
+        const tensor = parameters.tensors.get(parameter.name)!;
+        const values = new Float32Array(tensor.byteLength / 4);
+        initializeParameter(parameter, values, settings.seed);
+        runtime.write(tensor, values);
+      }
+    }
+    hooks.onStart?.({ step, tokens: source.tokens, ...(resumedFrom && { resumedFrom }), parameters });
+
+    let training: TrainingStep | undefined;
+    let trainingKey = "";
+    /** The step for a batch's shape; that of another shape is let go first, so memory does not grow. */
+    const stepFor = async (geometry: BatchGeometry): Promise<TrainingStep> => {
+      const key = `${geometry.rows} × ${geometry.columns}`;
+      if (training !== undefined && key === trainingKey) return training;
+      training?.dispose();
+      training = undefined;
+      const options = { ...geometry, packed: source.packed, recompute: settings.recompute };
+      training = await createTrainingStep(runtime, config, parameters, gradients, options);
+      trainingKey = key;
+      return training;
+    };
+    own({ dispose: () => training?.dispose() });
+
+    const writer = createCheckpointWriter(checkpoints, settings.retention, hooks);
+    const stateNow = (): TrainState => ({
+      format: 1,
+      step,
+      tokens: source.tokens,
+      updates: optimizer.steps,
+      trainedMs,
+      data: source.state(),
+      guard: guard.state(),
+      rateFactor,
+      lossScale: null,
+      best,
+    });
+    const checkpoint = async (): Promise<void> => {
+      await writer.write(() => ({
+        config,
+        layout,
+        snapshot: takeSnapshot(parameters, moments),
+        state: structuredClone(stateNow()),
+        vocabularyText,
+      }));
+    };
+    const validate = async (geometry: BatchGeometry): Promise<void> => {
+      validation = await heldOutLosses(await stepFor(geometry), source, geometry, settings.validationPieces, step);
+      if (validation === undefined) return;
+      if (best === undefined || validation.nats < best.nats) best = { step, nats: validation.nats };
+      hooks.onValidation?.(validation);
+    };
+
+    let reason: PretrainResult["reason"] = "steps";
+    let geometry = geometryAt(settings.ramp, settings.geometry, step);
+    if (step === 0 && settings.every.validation > 0) await validate(geometry);
+    let lastCheckpoint = resumedFrom === undefined ? -1 : step;
+    const due = (every: number) => every > 0 && step % every === 0;
+    while (step < settings.steps) {
+      if (hooks.signal?.aborted) reason = "cancelled";
+      else if (trainedMs >= settings.maxMs) reason = "time";
+      if (reason !== "steps") break;
+      const startMs = hooks.now();
+      geometry = geometryAt(settings.ramp, settings.geometry, step);
+      const batch = await source.next(geometry);
+      if (batch === undefined) {
+        reason = "data";
+        break;
+      }
+      const dataMs = hooks.now() - startMs;
+      const learningRate = learningRateAt(settings.schedule, optimizer.steps) * rateFactor;
+      const loss = await (await stepFor(geometry)).lossAndGradients(batch.batch);
+      const gradientNorm = await optimizer.gradientNorm();
+      const verdict = guard.judge(loss, gradientNorm);
+      if (verdict.action === "update" || verdict.action === "warn") await optimizer.update(learningRate, gradientNorm);
+      step++;
+      const ms = hooks.now() - startMs;
+      trainedMs += ms;
+      for (const change of batch.changes) hooks.onData?.(step, change);
+      hooks.onStep?.({
+        step,
+        tokens: source.tokens,
+        loss,
+        learningRate,
+        gradientNorm,
+        ms,
+        dataMs,
+        tokensPerSecond: ms > 0 ? (1000 * batch.tokens) / ms : 0,
+        flops: flopsOf(config, batch.batch),
+        epoch: source.epoch,
+        geometry,
+      });
+      if (verdict.action !== "update") {
+        const details: Record<string, unknown> = { loss, gradientNorm, learningRate };
+        if (verdict.action === "rollback") {
+          await writer.settled();
+          const target = (await listCheckpoints(checkpoints)).at(-1);
+          if (target !== undefined) {
+            const again = settings.guard.rollbackData === "again";
+            const state = await load(target.path, again);
+            step = state.step;
+            rateFactor *= settings.guard.rollbackRate;
+            Object.assign(details, { to: target.step, rateFactor, data: settings.guard.rollbackData });
+          }
+          guard.rolledBack();
+        }
+        await hooks.onIntervention?.({ step, action: verdict.action, reason: verdict.reason, batch, details });
+        if (verdict.action === "stop") throw diverged(step, verdict.reason);
+        if (verdict.action === "rollback") continue;
+      }
+      if (due(settings.every.validation) || step === settings.steps) await validate(geometry);
+      if (due(settings.every.parameters)) hooks.onParameters?.(step, parameterStatistics(parameters, gradients));
+      if (due(settings.every.samples)) await hooks.onSamples?.(step, parameters);
+      if (due(settings.every.checkpoint)) {
+        await checkpoint();
+        lastCheckpoint = step;
+      }
+    }
+    if (lastCheckpoint !== step) await checkpoint();
+    await writer.settled();
+    return { step, tokens: source.tokens, trainedMs, reason, validation };
+  } finally {
+    owner.dispose();
+  }
+}
+
+function flopsOf(config: ModelConfig, batch: ModelBatch): number {
+  return trainingFlops(config, { rows: batch.rows, columns: batch.columns, headPositions: countTargets(batch) });
+}
+
+/** Copies: training changes the originals while these are written. */
+function takeSnapshot(parameters: Arena, moments: { readonly first: Arena; readonly second: Arena }): Snapshot {
+  const copy = (arena: Arena) => (arena.flat.view() as Float32Array).slice();
+  return { parameters: copy(parameters), first: copy(moments.first), second: copy(moments.second) };
+}
+
+/** Writes one checkpoint at a time beside training; a second one waits for the first. Old ones go by the rule. */
+function createCheckpointWriter(folder: string, retention: Retention, hooks: PretrainHooks) {
+  let pending: Promise<void> = Promise.resolve();
+  /** The last write failed with this: told at once, thrown at the next write or the end. */
+  let failure: unknown;
+  const settled = async () => {
+    await pending;
+    if (failure === undefined) return;
+    const error = failure;
+    failure = undefined;
+    throw error;
+  };
+  return {
+    settled,
+    async write(content: () => Parameters<typeof writeCheckpoint>[1]): Promise<void> {
+      const askedMs = hooks.now();
+      await settled();
+      const taken = content();
+      const startMs = hooks.now();
+      const { state } = taken;
+      pending = writeCheckpoint(folder, taken).then(
+        async ({ path, bytes }) => {
+          const present = (await listCheckpoints(folder)).map((each) => each.step);
+          const removed: string[] = [];
+          const { rm } = await import("node:fs/promises");
+          for (const { step, path: old } of await listCheckpoints(folder)) {
+            if (!expendable(present, retention, state.best?.step).includes(step)) continue;
+            await rm(old, { recursive: true, force: true });
+            removed.push(old);
+          }
+          hooks.onCheckpoint?.({
+            step: state.step,
+            tokens: state.tokens,
+            path,
+            bytes,
+            ms: hooks.now() - startMs,
+            pauseMs: startMs - askedMs,
+            best: state.best?.step === state.step,
+            removed,
+          });
+        },
+        (error: unknown) => {
+          failure = error;
+          hooks.onCheckpointTrouble?.(error, folder);
+        },
+      );
+    },
+  };
+}
+
+/** Loss of each source's held-out text, every token a target. */
+async function heldOutLosses(
+  training: TrainingStep,
+  source: BatchSource,
+  geometry: BatchGeometry,
+  pieces: number,
+  step: number,
+): Promise<Validation | undefined> {
+  const sums = new Map<string, { nats: number; tokens: number; tokensPerCharacter: number }>();
+  for (const { source: name, batch, tokensPerCharacter } of source.heldOut(geometry, pieces)) {
+    const targets = countTargets(batch);
+    if (targets === 0) continue;
+    const sum = sums.get(name) ?? { nats: 0, tokens: 0, tokensPerCharacter };
+    sum.nats += (await training.loss(batch)) * targets;
+    sum.tokens += targets;
+    sums.set(name, sum);
+  }
+  if (sums.size === 0) return undefined;
+  let nats = 0;
+  let tokens = 0;
+  let characters = 0;
+  const sources: Record<string, { nats: number; tokens: number; bitsPerCharacter: number }> = {};
+  for (const [name, sum] of sums) {
+    nats += sum.nats;
+    tokens += sum.tokens;
+    characters += sum.tokens / sum.tokensPerCharacter;
+    const mean = sum.nats / sum.tokens;
+    sources[name] = { nats: mean, tokens: sum.tokens, bitsPerCharacter: (mean / Math.LN2) * sum.tokensPerCharacter };
+  }
+  return { step, tokens: source.tokens, nats: nats / tokens, bitsPerCharacter: nats / Math.LN2 / characters, sources };
+}
+
+function diverged(step: number, reason: string): DataError {
+  return new DataError("CPM_TRAIN_DIVERGED", "the run was stopped by its guard", {
+    where: `step ${step}`,
+    got: reason,
+    expected: "losses and gradients as they were before",
+    hint: "Look at the samples that were written aside, lower the learning rate, and go on with --resume.",
+  });
+}
