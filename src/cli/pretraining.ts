@@ -5,8 +5,8 @@
 import { mkdir } from "node:fs/promises";
 import { join, relative, resolve } from "node:path";
 import { z } from "zod";
-import { mixtureSchema } from "../data/mixture.ts";
-import { packingKinds } from "../data/packing.ts";
+import { mixtureSchema } from "../data/mixture-file.ts";
+import { packingSchema } from "../data/packing.ts";
 import { ledgerAssumptionsSchema, type RunDescription, type RunWriter } from "../live/run-folder.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { retentionSchema } from "../train/checkpoint.ts";
@@ -55,12 +55,23 @@ export const pretrainFields = {
     .prefault({})
     .describe(messages.model.en)
     .meta({ zh: messages.model.zh }),
-  packing: z
-    .enum(packingKinds)
-    .default("bestFit")
+  mixtureFile: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(messages.mixtureFile.en)
+    .meta({ zh: messages.mixtureFile.zh, placeholder: "FILE" }),
+  packing: packingSchema
+    .default({ kind: "bestFit", compat: false })
     .describe(messages.packing.en)
-    .meta({ zh: messages.packing.zh, flag: false }),
-  compat: z.boolean().default(false).describe(messages.compat.en).meta({ zh: messages.compat.zh, flag: false }),
+    .meta({ zh: messages.packing.zh }),
+  wholeShare: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0)
+    .describe(messages.wholeShare.en)
+    .meta({ zh: messages.wholeShare.zh, flag: false }),
   ramp: rampSchema.describe(messages.ramp.en).meta({ zh: messages.ramp.zh, flag: false }),
   every: z
     .strictObject({
@@ -102,6 +113,7 @@ export async function startRun(
   const recipe: Recipe = {
     ...options,
     data: options.data.map((path) => resolve(path)),
+    ...(options.mixtureFile !== undefined && { mixtureFile: resolve(options.mixtureFile) }),
     ...(options.mixture && {
       mixture: { sources: options.mixture.sources.map((source) => ({ ...source, data: resolve(source.data) })) },
     }),
@@ -141,16 +153,16 @@ async function train(folder: string, recipe: Recipe, resume: boolean, context: C
   const base = preset(recipe.preset);
   const sizes = Object.fromEntries(Object.entries(recipe.model).filter(([, value]) => value !== undefined));
   const partial: ModelConfig = { ...base, ...sizes, half: false };
-  const mixture = recipe.mixture ?? { sources: recipe.data.map((data) => ({ data })) };
-  if (mixture.sources.length === 0)
+  const mixture = recipe.mixtureFile ?? recipe.mixture ?? { sources: recipe.data.map((data) => ({ data })) };
+  if (typeof mixture !== "string" && mixture.sources.length === 0)
     throw new ConfigError("CPM_CLI_USAGE", say(context, messages.needRun), { where: "data" });
   const source = await openMixture(mixture, {
     seed: recipe.seed,
     promptLength: partial.promptLength,
     fillShare: recipe.fillShare,
     heldOutShare: recipe.heldOutShare,
+    wholeShare: recipe.wholeShare,
     packing: recipe.packing,
-    compat: recipe.compat,
   });
   const config: ModelConfig = { ...partial, vocabSize: source.vocabSize };
   const vocabularyText = await source.vocabularyText();

@@ -183,25 +183,32 @@ async function openFrom(
     name: basename(folder),
     description,
     shards,
-    async vocabularyText() {
-      const path = join(folder, vocabularyFile);
-      const bytes = await readFile(path).catch((cause) => {
-        throw new DataError("CPM_DATA_SET", "The data set has no vocabulary", { where: path, cause });
-      });
-      const sha256 = createHash("sha256").update(bytes).digest("hex");
-      if (sha256 !== description.tokenizer.sha256) {
-        throw new DataError("CPM_DATA_SET", "The vocabulary is not the one that the data set was built with", {
-          where: path,
-          got: `SHA-256 ${sha256.slice(0, 12)}…`,
-          expected: `SHA-256 ${description.tokenizer.sha256.slice(0, 12)}…`,
-        });
-      }
-      return bytes.toString("utf8");
-    },
+    vocabularyText: () => readVocabularyText(folder, description),
     close() {
       for (const shard of shards) shard.close();
     },
   };
+}
+
+/**
+ * The vocabulary file's text.
+ *
+ * @throws DataError CPM_DATA_SET where there is none, or another one
+ */
+export async function readVocabularyText(folder: string, description: DatasetDescription): Promise<string> {
+  const path = join(folder, vocabularyFile);
+  const bytes = await readFile(path).catch((cause) => {
+    throw new DataError("CPM_DATA_SET", "The data set has no vocabulary", { where: path, cause });
+  });
+  const sha256 = createHash("sha256").update(bytes).digest("hex");
+  if (sha256 !== description.tokenizer.sha256) {
+    throw new DataError("CPM_DATA_SET", "The vocabulary is not the one that the data set was built with", {
+      where: path,
+      got: `SHA-256 ${sha256.slice(0, 12)}…`,
+      expected: `SHA-256 ${description.tokenizer.sha256.slice(0, 12)}…`,
+    });
+  }
+  return bytes.toString("utf8");
 }
 
 /** Statistics of nothing, to add to. */

@@ -16,15 +16,10 @@ export {
 } from "./batches.ts";
 export { type BuildInput, type BuildOptions, buildDataset, buildOptionsSchema } from "./build/build-dataset.ts";
 export { type Dataset, type DatasetDescription, isDataset, openDataset, readDescription } from "./dataset.ts";
-export {
-  type Mixture,
-  type MixtureOptions,
-  type MixtureSource,
-  mixtureSchema,
-  openMixture,
-} from "./mixture.ts";
+export { type MixtureOptions, type MixturePart, type MixtureSource, openMixture } from "./mixture.ts";
+export { type Mixture, mixtureSchema, readMixture } from "./mixture-file.ts";
 export { allTargets, drawTargets, type Objective, objectiveLayout, objectiveTypes, writeSample } from "./objectives.ts";
-export { fitRows, type PackingKind, packingKinds } from "./packing.ts";
+export { type Packing, type PackingKind, packingKinds, packingSchema } from "./packing.ts";
 export {
   type BadLine,
   type Document,

@@ -7,8 +7,8 @@ export const pretrainMessages = defineMessages({
     en: "folder of a data set (made by cpm data build); may be repeated",
   },
   mixture: {
-    zh: "数据混合：sources 各项为 data，可有 source、weight、epochs、fillShare；代替 --data",
-    en: "mixture: sources, each with data and perhaps source, weight, epochs, fillShare; instead of --data",
+    zh: "数据混合：sources 各项为 data，可有 source、name、weight、epochs、fillShare、wholeShare；代替 --data",
+    en: "mixture: sources, each with data and perhaps source, name, weight, epochs, fillShare, wholeShare; instead of --data",
   },
   run: {
     zh: "训练记录的文件夹，须为新建；存检查点与事件",
@@ -17,13 +17,17 @@ export const pretrainMessages = defineMessages({
   resume: { zh: "从这个训练记录的最新检查点继续", en: "go on from the newest checkpoint of this run's folder" },
   name: { zh: "训练的名称，显示在页面上", en: "the run's name, shown on its page" },
   model: { zh: "改动预设的尺寸，如 layers、dimModel", en: "sizes that differ from the preset's, as layers, dimModel" },
-  packing: {
-    zh: "一行放几个样本：none 一个；firstFit 如原版；bestFit 填得最满。样本互不可见，各有提示",
-    en: "samples in a row: none puts one, firstFit packs as the original, bestFit fills most; samples never see each other, each has its prompt",
+  mixtureFile: {
+    zh: "数据混合的 YAML 文件，训练中可改，下一批起生效；代替 --data",
+    en: "YAML file of a mixture, which may be changed during the run and is in force from the next batch on; instead of --data",
   },
-  compat: {
-    zh: "照原版打包的提示写法（后面样本的提示有误），仅供对照",
-    en: "prompts as the original's packer wrote them (wrong for later samples): to compare only",
+  packing: {
+    zh: "一行放几个样本：kind 为 none 时一个，firstFit 如原版，bestFit 填得最满；样本互不可见，各有提示。compat：照原版的写法（后面样本的提示有误），仅供对照。join：短文档接成一个样本，缺省只在 none 时",
+    en: "samples in a row: kind none puts one, firstFit packs as the original, bestFit fills most; samples never see each other, each has its prompt. compat: prompts as the original's packer wrote them (wrong for later samples), to compare only. join: short documents make one sample, by default with none only",
+  },
+  wholeShare: {
+    zh: "续写样本中每个 token 都是目标的比例；原版为 0",
+    en: "of the samples that continue a text, the share in which every token is a target; 0 as the original",
   },
   ramp: { zh: "训练中途改变行数与行长", en: "rows and row length that change during the run" },
   every: {

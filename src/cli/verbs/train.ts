@@ -36,7 +36,8 @@ export default defineCommand({
   }),
   async run({ files, output, ...options }, context) {
     if (options.resume !== undefined) await resumeRun(options.resume, context);
-    else if (options.data.length > 0 || options.mixture !== undefined) await startRun(options, context);
+    else if (options.data.length > 0 || options.mixture !== undefined || options.mixtureFile !== undefined)
+      await startRun(options, context);
     else if (files.length > 0 && output !== undefined) await trainFromFiles(files, output, options, context);
     else throw new ConfigError("CPM_CLI_USAGE", say(context, pretrainMessages.needRun), { where: "files" });
     // The model is saved; the exit code still says that it was cut off.
