@@ -41,7 +41,13 @@ export async function writeTinyDataset(folder: string, shards: readonly TinyShar
     const writer = createShardWriter(source, tinyVocabSize);
     for (const [line, ids] of documents.entries()) {
       const hash = createHash("sha256").update(`${file} ${line} ${ids}`).digest().readBigUInt64LE();
-      writer.add({ ids: Int32Array.from(ids), hash, characters: 2 * ids.length, file: `${source}.txt`, line: line + 1 });
+      writer.add({
+        ids: Int32Array.from(ids),
+        hash,
+        characters: 2 * ids.length,
+        file: `${source}.txt`,
+        line: line + 1,
+      });
     }
     const path = join(folder, shardFolder, file);
     const { documents: count, tokens, characters } = await writer.finish(path);
