@@ -61,6 +61,11 @@ export const verbs: readonly Verb[] = [
     load: () => import("./verbs/train.ts"),
   },
   {
+    name: "live",
+    summary: { zh: "把训练过程直播成网页", en: "show runs live on web pages" },
+    load: () => import("./verbs/live.ts"),
+  },
+  {
     name: "generate",
     summary: { zh: "让模型续写文本", en: "let a model continue texts" },
     load: () => import("./verbs/generate.ts"),

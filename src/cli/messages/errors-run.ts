@@ -25,6 +25,16 @@ export const runErrors: ErrorEntries = {
     en: "The recipe in a run's folder is not as it must be.",
     remedy: { zh: "改正 run.json 中的 recipe。", en: "Correct the recipe in run.json." },
   },
+  CPM_LIVE_PAGES: {
+    zh: "找不到直播网页。",
+    en: "The live pages are neither in the package nor can they be built.",
+    remedy: { zh: "重新安装，或在源码目录运行 npm ci。", en: "Install again, or run npm ci in the checkout." },
+  },
+  CPM_LIVE_PORT: {
+    zh: "端口已被占用。",
+    en: "The port for the live pages is taken.",
+    remedy: { zh: "换一个 --port，或用 --port 0。", en: "Give another --port, or --port 0." },
+  },
   CPM_TRAIN_CHECKPOINT: {
     zh: "检查点不完整或已损坏。",
     en: "A training checkpoint is incomplete, damaged or of another model.",

@@ -1,0 +1,61 @@
+/** `cpm live`: runs as web pages. */
+import { once } from "node:events";
+import { z } from "zod";
+import { ConfigError, UnsupportedError } from "../../util/error.ts";
+import { defineCommand } from "../command.ts";
+import { note, print, say } from "../context.ts";
+import { liveMessages as messages } from "../messages/live.ts";
+
+export default defineCommand({
+  name: "live",
+  summary: messages.summary,
+  description: messages.description,
+  json: true,
+  examples: [
+    { line: "live runs/", ...messages.example },
+    { line: "live runs/zh --replay 60", ...messages.exampleReplay },
+  ],
+  schema: z.object({
+    runs: z
+      .array(z.string())
+      .default([])
+      .describe(messages.runs.en)
+      .meta({ zh: messages.runs.zh, positional: true, placeholder: "RUN" }),
+    host: z.string().default("127.0.0.1").describe(messages.host.en).meta({ zh: messages.host.zh }),
+    port: z.int().min(0).max(65535).default(8022).describe(messages.port.en).meta({ zh: messages.port.zh, alias: "p" }),
+    checkpoints: z.boolean().default(true).describe(messages.checkpoints.en).meta({ zh: messages.checkpoints.zh }),
+    frameAncestors: z.string().optional().describe(messages.frame.en).meta({ zh: messages.frame.zh, flag: false }),
+    replay: z.number().min(0).optional().describe(messages.replay.en).meta({ zh: messages.replay.zh }),
+    from: z.string().optional().describe(messages.from.en).meta({ zh: messages.from.zh }),
+  }),
+  async run({ runs, host, port, checkpoints, frameAncestors, replay, from }, context) {
+    const [{ startLiveServer }, { pagesFolder }] = await Promise.all([
+      import("../../live/server.ts"),
+      import("../../live/pages.ts"),
+    ]);
+    const fromMs = from === undefined ? undefined : Date.parse(from);
+    if (Number.isNaN(fromMs))
+      throw new ConfigError("CPM_CLI_USAGE", say(context, messages.badTime), { where: "from", got: from });
+    const server = await startLiveServer({
+      runs: runs.length > 0 ? runs : ["runs"],
+      pages: await pagesFolder(),
+      host,
+      port,
+      checkpoints,
+      frameAncestors,
+      ...(replay !== undefined && { replay: { speed: replay === 0 ? Number.POSITIVE_INFINITY : replay, fromMs } }),
+      now: context.now,
+    }).catch((error) => {
+      if ((error as { code?: string }).code !== "EADDRINUSE") throw error;
+      throw new UnsupportedError("CPM_LIVE_PORT", say(context, messages.portTaken, { port: String(port) }), {
+        where: `${host}:${port}`,
+        cause: error,
+      });
+    });
+    note(context, say(context, messages.serving, { url: server.url }));
+    if (context.json) print(context, JSON.stringify({ event: "listening", url: server.url, port: server.port }));
+    if (!context.signal.aborted) await once(context.signal, "abort");
+    await server.close();
+    context.signal.throwIfAborted();
+  },
+});

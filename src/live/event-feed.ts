@@ -1,0 +1,112 @@
+/**
+ * A run's events as a growing sequence of bytes, read once for all who watch.
+ *
+ * A feed knows how many bytes there are in whole lines, gives any part of them, and tells its listeners when there are
+ * more. `openFileFeed` follows a file that a trainer appends to; `replay.ts` releases a finished one by the clock.
+ */
+import { type FSWatcher, watch } from "node:fs";
+import { type FileHandle, open } from "node:fs/promises";
+import { join } from "node:path";
+import { eventsFile } from "./run-folder.ts";
+
+export interface EventFeed {
+  /** Bytes in whole lines that may be read. */
+  readonly size: number;
+  /** Bytes `from` to `to`, at most `size`. */
+  read(from: number, to: number): Promise<Buffer>;
+  /** Called after `size` has grown, with the bytes from the old size to the new one where they are at hand. */
+  subscribe(listener: (from: number, lines: Buffer) => void): () => void;
+  close(): Promise<void>;
+}
+
+/** Between two looks at the file where the system does not tell of changes. */
+const fallbackMs = 1000;
+/** What is handed to listeners at once. */
+const chunkBytes = 1 << 20;
+
+/** Follows `events.jsonl` of a run's folder. */
+export async function openFileFeed(folder: string): Promise<EventFeed> {
+  const path = join(folder, eventsFile);
+  const file: FileHandle = await open(path, "r");
+  const listeners = new Set<(from: number, lines: Buffer) => void>();
+  let size = 0;
+  let closed = false;
+  let reading: Promise<void> | undefined;
+  let again = false;
+
+  async function advance(): Promise<void> {
+    for (;;) {
+      const { size: fileSize } = await file.stat();
+      if (closed || fileSize <= size) return;
+      const buffer = Buffer.alloc(Math.min(chunkBytes, fileSize - size));
+      const { bytesRead } = await file.read(buffer, 0, buffer.length, size);
+      const end = buffer.subarray(0, bytesRead).lastIndexOf(10) + 1;
+      if (end === 0) {
+        if (bytesRead < chunkBytes) return; // a line is being written
+        size += bytesRead; // longer than any event: passed over
+        continue;
+      }
+      const lines = Buffer.from(buffer.subarray(0, end));
+      const from = size;
+      size += end;
+      for (const listener of listeners) listener(from, lines);
+    }
+  }
+
+  /** One reader at a time; what comes meanwhile is looked at once more. */
+  function look(): Promise<void> {
+    again = true;
+    reading ??= (async () => {
+      try {
+        while (again && !closed) {
+          again = false;
+          await advance();
+        }
+      } catch {
+        // the file may be gone for a moment; the next look tells
+      } finally {
+        reading = undefined;
+      }
+    })();
+    return reading;
+  }
+
+  let watcher: FSWatcher | undefined;
+  try {
+    watcher = watch(path, { persistent: false }, () => void look());
+    watcher.on("error", () => watcher?.close());
+  } catch {
+    watcher = undefined;
+  }
+  const timer = setInterval(() => void look(), fallbackMs);
+  timer.unref();
+  await look();
+  return {
+    get size() {
+      return size;
+    },
+    read: (from, to) => readRange(file, from, Math.min(to, size)),
+    subscribe(listener) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+    async close() {
+      closed = true;
+      watcher?.close();
+      clearInterval(timer);
+      await reading;
+      await file.close();
+    },
+  };
+}
+
+export async function readRange(file: FileHandle, from: number, to: number): Promise<Buffer> {
+  const buffer = Buffer.alloc(Math.max(0, to - from));
+  let done = 0;
+  while (done < buffer.length) {
+    const { bytesRead } = await file.read(buffer, done, buffer.length - done, from + done);
+    if (bytesRead === 0) break;
+    done += bytesRead;
+  }
+  return buffer.subarray(0, done);
+}

@@ -1,0 +1,103 @@
+/**
+ * Server-sent events to many viewers of one feed.
+ *
+ * What is appended is framed once and the same bytes are written to every viewer that is up to date. A viewer that reads
+ * too slowly is not buffered for: it falls out of the live set and, each time its connection has drained, is sent the
+ * next part from the feed until it has caught up. So memory does not grow with slow viewers, and nobody loses a line.
+ */
+import type { ServerResponse } from "node:http";
+import type { EventFeed } from "./event-feed.ts";
+
+/** Sent to a viewer at once while it catches up. */
+const catchUpBytes = 256 * 1024;
+const heartbeatMs = 15_000;
+
+/** Lines as one message: `id` is the byte after them. */
+export function frameLines(lines: Buffer, endByte: number): Buffer {
+  const text = lines.toString("utf8");
+  const body = text.endsWith("\n") ? text.slice(0, -1) : text;
+  return Buffer.from(`id: ${endByte}\ndata: ${body.replaceAll("\n", "\ndata: ")}\n\n`);
+}
+
+export interface EventStream {
+  readonly viewers: number;
+  /** Takes over a response and sends from a byte on. */
+  add(response: ServerResponse, fromByte: number): void;
+  /** Ends all connections. */
+  close(): void;
+}
+
+interface Viewer {
+  readonly response: ServerResponse;
+  /** Up to where it was sent. */
+  at: number;
+  catchingUp: boolean;
+}
+
+export function createEventStream(feed: EventFeed): EventStream {
+  const viewers = new Set<Viewer>();
+  const unsubscribe = feed.subscribe((from, lines) => {
+    const frame = frameLines(lines, from + lines.length);
+    for (const viewer of viewers) {
+      if (viewer.catchingUp) continue;
+      if (viewer.at !== from) void catchUp(viewer);
+      else send(viewer, frame, from + lines.length);
+    }
+  });
+  const heartbeat = setInterval(() => {
+    for (const { response, catchingUp } of viewers) if (!catchingUp) response.write(": \n\n");
+  }, heartbeatMs);
+  heartbeat.unref();
+
+  function send(viewer: Viewer, frame: Buffer, end: number): void {
+    viewer.at = end;
+    if (viewer.response.write(frame)) return;
+    // Its buffer is full: nothing more until it has drained.
+    viewer.catchingUp = true;
+    viewer.response.once("drain", () => void catchUp(viewer));
+  }
+
+  async function catchUp(viewer: Viewer): Promise<void> {
+    viewer.catchingUp = true;
+    while (viewers.has(viewer) && viewer.at < feed.size) {
+      const lines = await nextLines(feed, viewer.at);
+      if (!viewers.has(viewer)) return;
+      if (lines.length === 0) break;
+      viewer.at += lines.length;
+      if (!viewer.response.write(frameLines(lines, viewer.at))) {
+        viewer.response.once("drain", () => void catchUp(viewer));
+        return;
+      }
+    }
+    viewer.catchingUp = false;
+  }
+
+  return {
+    get viewers() {
+      return viewers.size;
+    },
+    add(response, fromByte) {
+      const viewer: Viewer = { response, at: Math.min(fromByte, feed.size), catchingUp: true };
+      response.on("close", () => viewers.delete(viewer));
+      response.on("error", () => viewers.delete(viewer));
+      response.write(`retry: 2000\n: from ${viewer.at}\n\n`);
+      viewers.add(viewer);
+      void catchUp(viewer);
+    },
+    close() {
+      unsubscribe();
+      clearInterval(heartbeat);
+      for (const { response } of viewers) response.end();
+      viewers.clear();
+    },
+  };
+}
+
+/** The next whole lines: some hundred kilobytes, or one line where it is longer than that. */
+async function nextLines(feed: EventFeed, from: number): Promise<Buffer> {
+  for (let bytes = catchUpBytes; ; bytes *= 2) {
+    const part = await feed.read(from, Math.min(feed.size, from + bytes));
+    const end = part.lastIndexOf(10) + 1;
+    if (end > 0 || part.length < bytes) return part.subarray(0, end);
+  }
+}

@@ -1,0 +1,124 @@
+/** The runs that a live server shows: found again now and then, each with one feed and one stream for all viewers. */
+
+import { type EventFeed, openFileFeed } from "./event-feed.ts";
+import { createEventStream, type EventStream } from "./event-stream.ts";
+import type { RunSummary } from "./protocol.ts";
+import { openReplayFeed, type ReplayOptions } from "./replay.ts";
+import { findRuns, type RunDescription, readRun } from "./run-folder.ts";
+
+export interface LiveRun {
+  readonly id: string;
+  readonly folder: string;
+  readonly feed: EventFeed;
+  readonly stream: EventStream;
+  readonly replaySpeed?: number;
+  describe(): RunDescription;
+}
+
+export interface LiveRuns {
+  list(): Promise<RunSummary[]>;
+  find(id: string): Promise<LiveRun | undefined>;
+  /** Those that are open. */
+  readonly open: ReadonlyMap<string, LiveRun>;
+  close(): Promise<void>;
+}
+
+/** Between two looks for new runs. */
+const rescanMs = 2000;
+
+/** @throws DataError CPM_RUN_FOLDER where a path is neither a run nor a folder with some */
+export async function openLiveRuns(
+  paths: readonly string[],
+  now: () => number,
+  replay?: Omit<ReplayOptions, "now">,
+): Promise<LiveRuns> {
+  const open = new Map<string, LiveRun>();
+  const opening = new Map<string, Promise<LiveRun>>();
+  let folders: string[] = await findRuns(paths);
+  let ids = new Map<string, string>();
+  let scannedMs = now();
+  const identify = () => {
+    ids = new Map();
+    for (const folder of folders) {
+      try {
+        ids.set(readRun(folder).id, folder);
+      } catch {
+        // gone, or being written: the next look tells
+      }
+    }
+  };
+  identify();
+  const rescan = async () => {
+    if (now() - scannedMs < rescanMs) return;
+    scannedMs = now();
+    folders = await findRuns(paths).catch(() => folders);
+    identify();
+  };
+
+  async function openRun(id: string, folder: string): Promise<LiveRun> {
+    const feed = await (replay ? openReplayFeed(folder, { ...replay, now }) : openFileFeed(folder));
+    const run: LiveRun = {
+      id,
+      folder,
+      feed,
+      stream: createEventStream(feed),
+      ...(replay && { replaySpeed: replay.speed }),
+      describe: () => readRun(folder),
+    };
+    open.set(id, run);
+    return run;
+  }
+
+  async function find(id: string): Promise<LiveRun | undefined> {
+    await rescan();
+    const folder = ids.get(id);
+    if (folder === undefined) return undefined;
+    const known = open.get(id);
+    if (known !== undefined) return known;
+    let pending = opening.get(id);
+    if (pending === undefined) {
+      pending = openRun(id, folder).finally(() => opening.delete(id));
+      opening.set(id, pending);
+    }
+    return pending;
+  }
+
+  return {
+    open,
+    find,
+    async list() {
+      await rescan();
+      const summaries: RunSummary[] = [];
+      for (const id of ids.keys()) {
+        const run = await find(id);
+        if (run === undefined) continue;
+        try {
+          const { name, createdAt, status, model, target } = run.describe();
+          const { parameters } = model;
+          const eventBytes = run.feed.size;
+          const { replaySpeed } = run;
+          summaries.push({
+            id,
+            name,
+            createdAt,
+            status,
+            parameters,
+            target,
+            eventBytes,
+            ...(replaySpeed && { replaySpeed }),
+          });
+        } catch {
+          // being replaced: left out this time
+        }
+      }
+      return summaries;
+    },
+    async close() {
+      for (const { stream, feed } of open.values()) {
+        stream.close();
+        await feed.close();
+      }
+      open.clear();
+    },
+  };
+}

@@ -1,0 +1,38 @@
+/**
+ * What crosses the wire between the live server, its pages and a static export: paths and JSON, the same in all three.
+ *
+ *     api/runs.json                          RunSummary[], newest first
+ *     api/runs/ID/run.json                   the run's description (run-folder.ts)
+ *     api/runs/ID/events.jsonl               the events as bytes; Range is served, what was sent once never changes
+ *     api/runs/ID/stream?from=BYTE           server-sent events from a byte on; not in a static export
+ *     api/runs/ID/ledger.json                cost and carbon
+ *     api/runs/ID/checkpoints.json           CheckpointEntry[]
+ *     api/runs/ID/checkpoints/STEP/FILE      a file of a checkpoint
+ *     api/runs/ID/log.json                   names of daily logs
+ *     api/runs/ID/log/NAME                   Markdown
+ *     api/runs/ID/samples/NAME               what the guard wrote aside
+ *
+ * A message of the stream has in `id` the byte after its last line, and in `data` one or more whole lines of
+ * `events.jsonl`. A client that loses the connection goes on from the last id (EventSource sends it by itself), so it
+ * neither misses nor doubles a line. Types only: the pages import this too.
+ */
+import type { RunDescription } from "./run-folder.ts";
+
+/** A run in the list. */
+export interface RunSummary {
+  readonly id: string;
+  readonly name: string;
+  readonly createdAt: string;
+  readonly status: RunDescription["status"];
+  readonly parameters: number;
+  readonly target: RunDescription["target"];
+  /** Size of its events in whole lines. */
+  readonly eventBytes: number;
+  /** Served at another pace than it happened; factor on time. */
+  readonly replaySpeed?: number;
+}
+
+export interface CheckpointEntry {
+  readonly step: number;
+  readonly files: readonly { readonly name: string; readonly bytes: number }[];
+}

@@ -1,0 +1,69 @@
+/** A finished run as if it happened now: its lines are released by their recorded times, at any speed, in order. */
+import { open } from "node:fs/promises";
+import { join } from "node:path";
+import { type EventFeed, readRange } from "./event-feed.ts";
+import { eventsFile, readEvents } from "./run-folder.ts";
+
+export interface ReplayOptions {
+  /** Factor on time; infinite releases everything at once. */
+  readonly speed: number;
+  /** Begin at this moment of the run (milliseconds since the epoch), with all that came before it there. */
+  readonly fromMs?: number | undefined;
+  readonly now: () => number;
+}
+
+/** Between two looks at the clock. */
+const tickMs = 50;
+
+export async function openReplayFeed(folder: string, { speed, fromMs, now }: ReplayOptions): Promise<EventFeed> {
+  const times: number[] = [];
+  const ends: number[] = [];
+  let latest = Number.NEGATIVE_INFINITY;
+  for await (const { event, endByte } of readEvents(folder)) {
+    latest = Math.max(latest, Date.parse(event.time)); // a clock that was set back does not hold the run up
+    times.push(latest);
+    ends.push(endByte);
+  }
+  const file = await open(join(folder, eventsFile), "r");
+  const startedMs = now();
+  const origin = fromMs ?? times[0] ?? 0;
+  const listeners = new Set<(from: number, lines: Buffer) => void>();
+  let released = 0;
+  let size = 0;
+  let busy = false;
+  const tick = async () => {
+    if (busy) return;
+    busy = true;
+    try {
+      const moment = speed === Number.POSITIVE_INFINITY ? speed : origin + (now() - startedMs) * speed;
+      let next = released;
+      while (next < times.length && times[next]! <= moment) next++;
+      if (next === released) return;
+      const from = size;
+      const lines = await readRange(file, from, ends[next - 1]!);
+      released = next;
+      size = ends[next - 1]!;
+      for (const listener of listeners) listener(from, lines);
+      if (released === times.length) clearInterval(timer);
+    } finally {
+      busy = false;
+    }
+  };
+  const timer = setInterval(() => void tick(), tickMs);
+  timer.unref();
+  await tick();
+  return {
+    get size() {
+      return size;
+    },
+    read: (from, to) => readRange(file, from, Math.min(to, size)),
+    subscribe(listener) {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+    async close() {
+      clearInterval(timer);
+      await file.close();
+    },
+  };
+}

@@ -1,0 +1,276 @@
+/**
+ * The live server: read-only pages and data of runs, pushed as they happen. See `protocol.ts` for the paths.
+ *
+ * Everything that is served is a file of a run or of the pages; nothing is computed for one viewer that is not computed
+ * once for all. Only GET and HEAD are answered; headers, paths and open connections are bounded.
+ */
+import { readdir } from "node:fs/promises";
+import { createServer, type Server } from "node:http";
+import { join } from "node:path";
+import { type HttpBindings, serve } from "@hono/node-server";
+import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
+import { type Context, Hono } from "hono";
+import { listCheckpoints } from "../train/checkpoint.ts";
+import { type LiveRun, type LiveRuns, openLiveRuns } from "./live-runs.ts";
+import type { CheckpointEntry } from "./protocol.ts";
+import { fileInside, fileResponse, parseRange } from "./range.ts";
+import type { ReplayOptions } from "./replay.ts";
+import { checkpointsFolder } from "./run-folder.ts";
+
+export interface LiveServerOptions {
+  /** Runs, or folders of runs. */
+  readonly runs: readonly string[];
+  /** The built pages. */
+  readonly pages: string;
+  readonly host: string;
+  /** 0: any free one. */
+  readonly port: number;
+  /** Weights may be downloaded. */
+  readonly checkpoints: boolean;
+  /** Sites that may show the pages in a frame; none by default. */
+  readonly frameAncestors?: string | undefined;
+  readonly replay?: Omit<ReplayOptions, "now"> | undefined;
+  readonly maxViewers?: number | undefined;
+  readonly now: () => number;
+}
+
+export interface LiveServer {
+  readonly url: string;
+  readonly port: number;
+  readonly viewers: number;
+  close(): Promise<void>;
+}
+
+type Env = { Bindings: HttpBindings };
+
+const types: Readonly<Record<string, string>> = {
+  html: "text/html; charset=utf-8",
+  js: "text/javascript; charset=utf-8",
+  css: "text/css; charset=utf-8",
+  json: "application/json; charset=utf-8",
+  jsonl: "application/x-ndjson; charset=utf-8",
+  md: "text/markdown; charset=utf-8",
+  txt: "text/plain; charset=utf-8",
+  svg: "image/svg+xml",
+  png: "image/png",
+  ico: "image/x-icon",
+  woff2: "font/woff2",
+};
+
+/** Starts serving. Errors: those of `openLiveRuns`, and of the system where the port cannot be had. */
+export async function startLiveServer(options: LiveServerOptions): Promise<LiveServer> {
+  const runs = await openLiveRuns(options.runs, options.now, options.replay);
+  const app = liveApp(runs, options);
+  let server: Server | undefined;
+  try {
+    const address = await new Promise<{ port: number }>((resolve, reject) => {
+      server = serve(
+        {
+          fetch: app.fetch,
+          hostname: options.host,
+          port: options.port,
+          createServer,
+          serverOptions: {
+            maxHeaderSize: 16 * 1024,
+            headersTimeout: 20_000,
+            requestTimeout: 30_000,
+            keepAliveTimeout: 60_000,
+          },
+        },
+        resolve,
+      ) as Server;
+      server.on("error", reject);
+    });
+    const { host } = options;
+    const shown = host === "0.0.0.0" || host === "::" ? "localhost" : host.includes(":") ? `[${host}]` : host;
+    return {
+      url: `http://${shown}:${address.port}/`,
+      port: address.port,
+      get viewers() {
+        return viewersOf(runs);
+      },
+      async close() {
+        await runs.close();
+        await new Promise<void>((resolve) => {
+          server!.close(() => resolve());
+          server!.closeIdleConnections();
+          setTimeout(() => server!.closeAllConnections(), 2000).unref();
+        });
+      },
+    };
+  } catch (error) {
+    await runs.close();
+    throw error;
+  }
+}
+
+function viewersOf(runs: LiveRuns): number {
+  return [...runs.open.values()].reduce((sum, { stream }) => sum + stream.viewers, 0);
+}
+
+/** The routes; `startLiveServer` puts them behind a socket. */
+export function liveApp(runs: LiveRuns, options: LiveServerOptions): Hono<Env> {
+  const app = new Hono<Env>();
+  const ancestors = options.frameAncestors ?? "'none'";
+  app.use(async (c, next) => {
+    if (c.req.method !== "GET" && c.req.method !== "HEAD")
+      return c.text("only GET and HEAD", 405, { Allow: "GET, HEAD" });
+    if (c.req.url.length > 2048) return c.text("the address is too long", 414);
+    await next();
+    c.header("X-Content-Type-Options", "nosniff");
+    c.header("Referrer-Policy", "no-referrer");
+    c.header("Cross-Origin-Resource-Policy", "same-origin");
+    c.header(
+      "Content-Security-Policy",
+      `default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors ${ancestors}`,
+    );
+    return undefined;
+  });
+
+  const withRun =
+    (handle: (c: Context<Env>, run: LiveRun) => Promise<Response> | Response) => async (c: Context<Env>) => {
+      const run = await runs.find(c.req.param("id") ?? "");
+      return run === undefined ? c.json({ error: "CPM_RUN_FOLDER", message: "no such run" }, 404) : handle(c, run);
+    };
+  const requestOf = (c: Context<Env>) => ({
+    range: c.req.header("Range"),
+    ifNoneMatch: c.req.header("If-None-Match"),
+    head: c.req.method === "HEAD",
+  });
+  const fresh = { "Cache-Control": "no-cache" };
+  const notFound = (c: Context<Env>) => c.json({ error: "CPM_RUN_FOLDER", message: "no such file" }, 404);
+
+  app.get("/health", (c) => c.json({ ok: true, viewers: viewersOf(runs) }, 200, fresh));
+  app.get("/metrics", async (c) => {
+    const lines = [
+      "# TYPE cpm_live_viewers gauge",
+      `cpm_live_viewers ${viewersOf(runs)}`,
+      "# TYPE cpm_live_event_bytes gauge",
+    ];
+    for (const run of await runs.list()) lines.push(`cpm_live_event_bytes{run="${run.id}"} ${run.eventBytes}`);
+    lines.push("# TYPE cpm_live_resident_bytes gauge", `cpm_live_resident_bytes ${process.memoryUsage.rss()}`);
+    return c.text(`${lines.join("\n")}\n`, 200, { "Content-Type": "text/plain; version=0.0.4; charset=utf-8" });
+  });
+  app.get("/api/runs.json", async (c) => c.json(await runs.list(), 200, fresh));
+  app.get(
+    "/api/runs/:id/run.json",
+    withRun((c, run) => c.json(run.describe(), 200, fresh)),
+  );
+  app.get("/api/runs/:id/events.jsonl", withRun(eventBytes));
+  app.get(
+    "/api/runs/:id/stream",
+    withRun((c, run) => {
+      if (viewersOf(runs) >= (options.maxViewers ?? 20_000))
+        return c.text("too many viewers", 503, { "Retry-After": "10" });
+      const from = Number(c.req.header("Last-Event-ID") ?? c.req.query("from") ?? 0);
+      if (!Number.isSafeInteger(from) || from < 0) return c.text("from is a byte offset", 400);
+      const { outgoing } = c.env;
+      outgoing.writeHead(200, {
+        "Content-Type": "text/event-stream; charset=utf-8",
+        "Cache-Control": "no-store",
+        "X-Accel-Buffering": "no",
+        "X-Content-Type-Options": "nosniff",
+      });
+      if (c.req.method === "HEAD") outgoing.end();
+      else run.stream.add(outgoing as import("node:http").ServerResponse, from);
+      return RESPONSE_ALREADY_SENT;
+    }),
+  );
+  app.get(
+    "/api/runs/:id/checkpoints.json",
+    withRun(async (c, run) => c.json(options.checkpoints ? await checkpointEntries(run) : [], 200, fresh)),
+  );
+  app.get(
+    "/api/runs/:id/checkpoints/:step/:file",
+    withRun(async (c, run) => {
+      const [step, file] = [c.req.param("step")!, c.req.param("file")!];
+      const path = options.checkpoints ? await fileInside(join(run.folder, checkpointsFolder), step, file) : undefined;
+      if (path === undefined) return notFound(c);
+      const type = types[file.split(".").at(-1)!] ?? "application/octet-stream";
+      return fileResponse(path, requestOf(c), {
+        type,
+        cache: "public, max-age=3600",
+        download: `${run.id}-${step}-${file}`,
+      });
+    }),
+  );
+  app.get(
+    "/api/runs/:id/log.json",
+    withRun(async (c, run) => {
+      const names = await readdir(join(run.folder, "log")).catch(() => []);
+      return c.json(names.filter((name) => /^[\w.-]+\.md$/.test(name)).sort(), 200, fresh);
+    }),
+  );
+  for (const folder of ["log", "samples"] as const) {
+    app.get(
+      `/api/runs/:id/${folder}/:file`,
+      withRun(async (c, run) => {
+        const file = c.req.param("file")!;
+        const path = await fileInside(join(run.folder, folder), file);
+        const type = types[file.split(".").at(-1)!] ?? "text/plain; charset=utf-8";
+        return path === undefined ? notFound(c) : fileResponse(path, requestOf(c), { type, cache: "no-cache" });
+      }),
+    );
+  }
+  app.get("/assets/:file", async (c) => {
+    const file = c.req.param("file");
+    const path = await fileInside(join(options.pages, "assets"), file);
+    if (path === undefined) return notFound(c);
+    const type = types[file.split(".").at(-1)!] ?? "application/octet-stream";
+    return fileResponse(path, requestOf(c), { type, cache: "public, max-age=31536000, immutable" });
+  });
+  app.get("/", async (c) => {
+    const path = await fileInside(options.pages, "index.html");
+    return path === undefined
+      ? notFound(c)
+      : fileResponse(path, requestOf(c), { type: types.html!, cache: "no-cache" });
+  });
+  app.notFound((c) => c.text("not found", 404));
+  app.onError((_, c) => c.text("internal error", 500));
+  return app;
+}
+
+/** What is there now, or a part of it. What was sent once never changes, so a part may be kept by any cache. */
+async function eventBytes(c: Context<Env>, { feed }: LiveRun): Promise<Response> {
+  const size = feed.size;
+  const range = parseRange(c.req.header("Range"), size);
+  const headers: Record<string, string> = {
+    "Content-Type": types.jsonl!,
+    "Accept-Ranges": "bytes",
+    "Cache-Control": range ? "public, max-age=86400" : "no-cache",
+    ETag: `"${size.toString(36)}"`,
+    "X-Event-Bytes": String(size),
+  };
+  if (range === null)
+    return new Response(null, { status: 416, headers: { ...headers, "Content-Range": `bytes */${size}` } });
+  if (c.req.header("If-None-Match") === headers.ETag && range === undefined)
+    return new Response(null, { status: 304, headers });
+  const { from, to } = range ?? { from: 0, to: size };
+  if (range) headers["Content-Range"] = `bytes ${from}-${to - 1}/${size}`;
+  headers["Content-Length"] = String(to - from);
+  if (c.req.method === "HEAD") return new Response(null, { status: range ? 206 : 200, headers });
+  let at = from;
+  const body = new ReadableStream<Uint8Array>({
+    async pull(controller) {
+      if (at >= to) return controller.close();
+      const part = await feed.read(at, Math.min(to, at + 256 * 1024));
+      at += part.length;
+      controller.enqueue(new Uint8Array(part));
+    },
+  });
+  return new Response(body, { status: range ? 206 : 200, headers });
+}
+
+async function checkpointEntries(run: LiveRun): Promise<CheckpointEntry[]> {
+  const entries: CheckpointEntry[] = [];
+  const { stat } = await import("node:fs/promises");
+  for (const { step, path } of await listCheckpoints(join(run.folder, checkpointsFolder))) {
+    const files = [];
+    for (const name of (await readdir(path)).sort()) {
+      const info = await stat(join(path, name)).catch(() => undefined);
+      if (info?.isFile()) files.push({ name, bytes: info.size });
+    }
+    entries.push({ step, files });
+  }
+  return entries;
+}
