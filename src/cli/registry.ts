@@ -56,6 +56,11 @@ export const verbs: readonly Verb[] = [
     load: () => import("./verbs/data-build.ts"),
   },
   {
+    name: "data view",
+    summary: { zh: "看训练样本：提示、上下文、目标", en: "look at training samples: prompt, context, targets" },
+    load: () => import("./verbs/data-view.ts"),
+  },
+  {
     name: "train",
     summary: { zh: "从文本训练模型", en: "train a model on text" },
     load: () => import("./verbs/train.ts"),

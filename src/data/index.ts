@@ -7,6 +7,7 @@ export type {
   SampleOrigin,
   SourceBatch,
 } from "./batch-source.ts";
+export { type BatchView, viewBatch, viewMask } from "./batch-view.ts";
 export {
   type BatchOptions,
   createBatchSource,

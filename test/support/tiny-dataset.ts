@@ -14,7 +14,12 @@ import {
 import { createShardWriter } from "../../src/data/token-shard.ts";
 
 export const tinyVocabSize = 5000;
-const vocabularyText = "<s>\n</s>\n";
+/** `<s>`, `</s>`, the other specials, then t10, t11, …; or other texts for ids of our choice. */
+function tinyVocabulary(texts: ReadonlyMap<number, string>): string {
+  const specials = ["<s>", "</s>", "<pad>", "<unk>", "<mask>", "<sep>", "</n>", "</_>", "<d>", "</d>"];
+  const lines = Array.from({ length: tinyVocabSize }, (_, id) => texts.get(id) ?? specials[id] ?? `t${id}`);
+  return `${lines.join("\n")}\n`;
+}
 
 /** A shard: its source, and the ids of each of its documents. */
 export interface TinyShard {
@@ -23,7 +28,12 @@ export interface TinyShard {
 }
 
 /** Makes a data set, or appends shards to the one that is there. Every token stands for two characters. */
-export async function writeTinyDataset(folder: string, shards: readonly TinyShard[]): Promise<void> {
+export async function writeTinyDataset(
+  folder: string,
+  shards: readonly TinyShard[],
+  texts: ReadonlyMap<number, string> = new Map(),
+): Promise<void> {
+  const vocabularyText = tinyVocabulary(texts);
   mkdirSync(join(folder, shardFolder), { recursive: true });
   writeFileSync(join(folder, vocabularyFile), vocabularyText);
   const sha256 = createHash("sha256").update(vocabularyText).digest("hex");
