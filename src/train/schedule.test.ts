@@ -36,6 +36,20 @@ test("linear: ramp, line, floor", () => {
   );
 });
 
+test("wsd: ramp, held, down over the last updates; what is held does not depend on the total", () => {
+  const wsd = { kind: "wsd", peak: 2, warmup: 4, total: 20, decay: 8, floor: 0.4 };
+  const rates = (settings: unknown, at: readonly number[]) =>
+    at.map((step) => learningRateAt(parseSchedule(settings), step));
+  assert.deepEqual(rates(wsd, [0, 1, 3, 4, 11, 12]), [0.5, 1, 2, 2, 2, 2]);
+  rates(wsd, [14, 16, 20, 400]).forEach((found, i) => {
+    near(found, [1.6, 1.2, 0.4, 0.4][i]!);
+  });
+  rates({ ...wsd, shape: "sqrt" }, [12, 14, 20]).forEach((found, i) => {
+    near(found, [2, 1.2, 0.4][i]!);
+  });
+  assert.deepEqual(rates({ ...wsd, total: 2000 }, [0, 3, 4, 12, 1000]), [0.5, 2, 2, 2, 2]);
+});
+
 test("constant, with and without a ramp", () => {
   assert.deepEqual(
     [0, 1, 2, 1000].map((step) => learningRateAt(parseSchedule({ kind: "constant", peak: 3, warmup: 2 }), step)),
@@ -52,6 +66,7 @@ test("settings that are no schedule are refused by name", () => {
     [{ kind: "noam", start: 0.1, warmup: 10, peak: 1 }, /peak/],
     [{ kind: "cosine", peak: 1, warmup: 10, total: 10 }, /schedule\.warmup[\s\S]*less than the total of 10/],
     [{ kind: "linear", peak: 1, total: 10, floor: 2 }, /schedule\.floor/],
+    [{ kind: "wsd", peak: 1, warmup: 5, total: 10, decay: 6 }, /schedule\.decay[\s\S]*at most the 5 updates/],
     [{ kind: "constant", peak: Number.NaN }, /schedule\.peak/],
     [undefined, /schedule/],
   ];

@@ -15,6 +15,9 @@ const rate = z.number().min(0);
  * - noam: start·step / warmup^1.5 while step < warmup, then start / √step; the peak is start / √warmup, at step = warmup.
  * - cosine: up in `warmup` updates to `peak`, down along half a cosine to `floor` at `total`, then `floor`.
  * - linear: the same along a line.
+ * - wsd (warm-up, stable, decay; Hu et al., arXiv 2404.06395): up in `warmup` updates to `peak`, held, down to `floor` over
+ *   the last `decay` updates before `total`, along a line or as 1 − √progress (Hägele et al., arXiv 2405.18392). What is
+ *   held does not depend on `total`, so a run may be prolonged from before the decay.
  * - constant: up in `warmup` updates to `peak`, then `peak`.
  */
 export const scheduleSchema = z.discriminatedUnion("kind", [
@@ -32,6 +35,15 @@ export const scheduleSchema = z.discriminatedUnion("kind", [
     warmup: steps.default(0),
     total: z.int().min(1),
     floor: rate.default(0),
+  }),
+  z.strictObject({
+    kind: z.literal("wsd"),
+    peak: rate,
+    warmup: steps.default(0),
+    total: z.int().min(1),
+    decay: z.int().min(1),
+    floor: rate.default(0),
+    shape: z.enum(["linear", "sqrt"]).default("linear"),
   }),
   z.strictObject({ kind: z.literal("constant"), peak: rate, warmup: steps.default(0) }),
 ]);
@@ -58,6 +70,13 @@ export function parseSchedule(settings: unknown): Schedule {
   if ("total" in schedule && schedule.warmup >= schedule.total) {
     throw invalid("warmup", `${schedule.warmup}`, `less than the total of ${schedule.total} updates`);
   }
+  if (schedule.kind === "wsd" && schedule.warmup + schedule.decay > schedule.total) {
+    throw invalid(
+      "decay",
+      `${schedule.decay}`,
+      `at most the ${schedule.total - schedule.warmup} updates after the warm-up`,
+    );
+  }
   if ("floor" in schedule && schedule.floor > schedule.peak) {
     throw invalid("floor", `${schedule.floor}`, `at most the peak of ${schedule.peak}`);
   }
@@ -81,6 +100,10 @@ export function learningRateAt(schedule: Schedule, step: number): number {
   if (step < warmup) return (peak * (step + 1)) / warmup;
   if (schedule.kind === "constant") return peak;
   const { floor, total } = schedule;
+  if (schedule.kind === "wsd") {
+    const progress = Math.min(1, Math.max(0, step - (total - schedule.decay)) / schedule.decay);
+    return floor + (peak - floor) * (1 - (schedule.shape === "sqrt" ? Math.sqrt(progress) : progress));
+  }
   const progress = Math.min(1, (step - warmup) / (total - warmup));
   const remaining = schedule.kind === "linear" ? 1 - progress : (1 + Math.cos(Math.PI * progress)) / 2;
   return floor + (peak - floor) * remaining;
