@@ -2,7 +2,8 @@
  * All parameters of a model in one block of memory, each a tensor over its part of it.
  *
  * Gradients and moments use the same layout, so what works on every number alike (the optimizer, the norm, clipping)
- * runs over flat pieces of a convenient size and never asks which parameter it is in.
+ * runs over flat pieces of a convenient size and never asks which parameter it is in. What treats parameters differently
+ * does so by group: a group's parameters lie together.
  */
 
 import { type Parameter, parameterElements } from "../model/parameters.ts";
@@ -21,8 +22,20 @@ export interface ArenaLayout {
   readonly parameters: readonly Parameter[];
   /** First element of each parameter by name. */
   readonly offsets: ReadonlyMap<string, number>;
-  /** Elements of the whole, padding included; padding stays zero. A whole number of runs. */
+  /** Elements of the whole, padding included; padding stays zero. */
   readonly elements: number;
+  /** Where each group lies. */
+  readonly groups: readonly ArenaGroup[];
+}
+
+export interface ArenaGroup {
+  /** What `groupOf` gave. */
+  readonly index: number;
+  readonly start: number;
+  /** A whole number of runs. */
+  readonly elements: number;
+  /** Of a run: what is worked through at once. */
+  readonly runElements: number;
 }
 
 export interface Arena {
@@ -34,15 +47,27 @@ export interface Arena {
   dispose(): void;
 }
 
-export function arenaLayout(parameters: readonly Parameter[]): ArenaLayout {
+/** Where everything lies: by group in ascending order, within a group in the given order; without groups all is one. */
+export function arenaLayout(
+  parameters: readonly Parameter[],
+  groupOf: (parameter: Parameter) => number = () => 0,
+): ArenaLayout {
+  const members = Map.groupBy(parameters, groupOf);
   const offsets = new Map<string, number>();
-  let elements = 0;
-  for (const parameter of parameters) {
-    offsets.set(parameter.name, elements);
-    elements += Math.ceil(parameterElements(parameter) / alignmentElements) * alignmentElements;
+  const groups: ArenaGroup[] = [];
+  let start = 0;
+  for (const index of [...members.keys()].sort((a, b) => a - b)) {
+    let elements = 0;
+    for (const parameter of members.get(index)!) {
+      offsets.set(parameter.name, start + elements);
+      elements += Math.ceil(parameterElements(parameter) / alignmentElements) * alignmentElements;
+    }
+    const multiple = elements < largestRunElements ? smallRunMultiple : largestRunElements;
+    elements = Math.ceil(elements / multiple) * multiple;
+    groups.push({ index, start, elements, runElements: Math.min(elements, largestRunElements) });
+    start += elements;
   }
-  const multiple = elements < largestRunElements ? smallRunMultiple : largestRunElements;
-  return { parameters, offsets, elements: Math.ceil(elements / multiple) * multiple };
+  return { parameters, offsets, elements: start, groups };
 }
 
 /** Zeroed memory for a layout. */

@@ -237,10 +237,13 @@ export const dataErrors: ErrorEntries = {
     en: "There is no token of this id.",
     remedy: { zh: "确认词表与模型配套。", en: "Check that the vocabulary is the one that the model was trained with." },
   },
-  CPM_TRAIN_DROPOUT: {
-    zh: "不支持带 dropout 的训练。",
-    en: "Training with dropout is not supported.",
-    remedy: { zh: "把 config.json 中的 dropout_p 设为 0。", en: "Set dropout_p to 0 in config.json." },
+  CPM_TRAIN_GROUP: {
+    zh: "优化器的一个参数组没有参数。",
+    en: "A group of the optimizer has no parameters.",
+    remedy: {
+      zh: "改正 optimizer.groups 中的 match，或删去这一组；cpm inspect 列出参数名。",
+      en: "Correct its match in optimizer.groups, or remove the group; cpm inspect lists the parameters' names.",
+    },
   },
   CPM_TRAIN_SCHEDULE: {
     zh: "学习率计划有误。",
