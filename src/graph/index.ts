@@ -12,6 +12,7 @@ export { defineOperator, type NdArray, type Operator, operators } from "./operat
 export * from "./operators/index.ts";
 export { accumulateOutputs } from "./passes/accumulate.ts";
 export { bindSizes } from "./passes/bind-sizes.ts";
+export { halfPrecision } from "./passes/half-precision.ts";
 export { applyPass, dropUnusedInputs, optimize } from "./passes/optimize.ts";
 export { createReferenceRuntime } from "./reference.ts";
 export { hostArrayFrom } from "./reference-tensor.ts";

@@ -28,6 +28,7 @@ import {
   reshape,
   rmsNorm,
   slice,
+  softmax,
   softmaxMix,
   spec,
   sub,
@@ -80,6 +81,16 @@ export interface HeadParams<T = Tensor> {
   /** [V, D] */
   readonly token: T;
 }
+
+/**
+ * Where training may set values to zero, as the original does: attention's weights, what the attention sub-layer adds,
+ * the gated product inside the feed-forward layer, what that layer adds.
+ */
+export type DropPlace = "weights" | "attention" | "inner" | "ffn";
+/** x with some values zero and the others scaled so that the mean stays. Nothing is dropped where there is none. */
+export type Drop = (x: Tensor, place: DropPlace) => Tensor;
+
+const keepAll: Drop = (x) => x;
 
 /** Dtypes and shapes of a block's parameters. */
 export function blockSpecs(config: ModelConfig, [attentionAbsent, ffnAbsent]: LayerMask): BlockParams<TensorSpec> {
@@ -205,29 +216,47 @@ export function attend(
   { q, k, v }: { readonly q: Tensor; readonly k: Tensor; readonly v: Tensor },
   bias: Tensor,
   seen: Tensor,
+  drop?: Drop,
 ): Tensor {
   const scores_BHQK = add(matmul(q, k, { transposeB: true, alpha: 1 / Math.sqrt(config.dimHead) }), bias);
-  const mixed_BHQE = softmaxMix(scores_BHQK, v);
+  const mixed_BHQE = drop ? matmul(drop(softmax(scores_BHQK), "weights"), v) : softmaxMix(scores_BHQK, v);
   return linear(mul(mergeHeads(config, mixed_BHQE), seen), params.out);
 }
 
 /** The attention sub-layer without its residual: h `[B, T, D]` gives `[B, T, D]`. */
-export function attention(config: ModelConfig, params: AttentionParams, h: Tensor, bias: Tensor, seen: Tensor): Tensor {
+export function attention(
+  config: ModelConfig,
+  params: AttentionParams,
+  h: Tensor,
+  bias: Tensor,
+  seen: Tensor,
+  drop?: Drop,
+): Tensor {
   const { q, k, v } = projectQkv(params, rmsNorm(h, params.norm, config.eps));
   const heads = { q: splitHeads(config, q), k: splitHeads(config, k), v: splitHeads(config, v) };
-  return attend(config, params, heads, bias, seen);
+  return attend(config, params, heads, bias, seen, drop);
 }
 
 /** W_out(gelu(W_gate x) ∘ W_value x) of the normalised input, without the residual: `[…, D]` gives `[…, D]`. */
-export function feedForward(config: ModelConfig, params: FfnParams, h: Tensor): Tensor {
+export function feedForward(config: ModelConfig, params: FfnParams, h: Tensor, drop: Drop = keepAll): Tensor {
   const x = rmsNorm(h, params.norm, config.eps);
-  return linear(mul(gelu(linear(x, params.gate)), linear(x, params.value)), params.out);
+  return linear(drop(mul(gelu(linear(x, params.gate)), linear(x, params.value)), "inner"), params.out);
 }
 
 /** h + attention, then + feed-forward; an absent sub-layer adds nothing. */
-export function block(config: ModelConfig, params: BlockParams, h: Tensor, bias: Tensor, seen: Tensor): Tensor {
-  const attended = params.attention ? add(h, attention(config, params.attention, h, bias, seen)) : h;
-  return params.ffn ? add(attended, feedForward(config, params.ffn, attended)) : attended;
+export function block(
+  config: ModelConfig,
+  params: BlockParams,
+  h: Tensor,
+  bias: Tensor,
+  seen: Tensor,
+  drop?: Drop,
+): Tensor {
+  const kept = drop ?? keepAll;
+  const attended = params.attention
+    ? add(h, kept(attention(config, params.attention, h, bias, seen, drop), "attention"))
+    : h;
+  return params.ffn ? add(attended, kept(feedForward(config, params.ffn, attended, drop), "ffn")) : attended;
 }
 
 /** The normalised output and its scores against every token: h `[…, D]` gives hidden `[…, D]`, logits `[…, V]`. */
@@ -237,10 +266,15 @@ export function head(config: ModelConfig, params: HeadParams, h: Tensor): { hidd
 }
 
 /**
- * −ln p(target) of chosen positions: h_ND `[N, D]`, positions `[M]` int32 (distinct rows of h), targets `[M]` int32 give `[M]`.
+ * Scores of chosen positions: h_ND `[N, D]`, positions `[M]` int32 (distinct rows of h) give `[M, V]`.
  *
  * Only positions that bear a loss pass through the head: about half of them in training.
  */
+export function chosenLogits(config: ModelConfig, params: HeadParams, h_ND: Tensor, positions: Tensor): Tensor {
+  return head(config, params, gather(h_ND, positions, { distinct: true })).logits;
+}
+
+/** −ln p(target) of chosen positions, with targets `[M]` int32: `[M]`. */
 export function tokenLosses(
   config: ModelConfig,
   params: HeadParams,
@@ -248,7 +282,7 @@ export function tokenLosses(
   positions: Tensor,
   targets: Tensor,
 ): Tensor {
-  return crossEntropy(head(config, params, gather(h_ND, positions, { distinct: true })).logits, targets);
+  return crossEntropy(chosenLogits(config, params, h_ND, positions), targets);
 }
 
 /** A layer's keys and values `[B, H, S, E′]` (E′ of `cacheWidth`), filled up to each row's newest token. */

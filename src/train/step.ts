@@ -2,21 +2,25 @@
  * One pass of a batch through the model and back, for one batch size and length.
  *
  * Everything that a step touches is allocated and bound to its programs once; a step then writes the batch, runs 2·L + 5
- * programs and reads one number. Gradients land in the gradient arena, overwriting what was there.
+ * programs and reads one number. Gradients land in the gradient arena: they overwrite what was there, or are added to it
+ * inside the programs that make them (batches that one update is made of).
  */
 import type { Graph, RecomputePolicy, SplitProgram } from "../graph/index.ts";
 import { attentionBias, countTargets, ignoredTarget, type ModelBatch } from "../model/batch.ts";
-import { layerMask, type ModelConfig } from "../model/config.ts";
+import { type LayerMask, layerMask, type ModelConfig } from "../model/config.ts";
 import { blockParameterNames, names } from "../model/parameters.ts";
 import { positionBuckets } from "../model/position-buckets.ts";
 import type { Binding, CompileOptions, DeviceTensor, Program, Runtime } from "../runtime/runtime.ts";
-import { ConfigError } from "../util/error.ts";
 import { type Owner, ownedBy } from "../util/owner.ts";
 import type { Arena } from "./arena.ts";
+import { type DropoutOptions, drawWords, dropoutWords } from "./dropout.ts";
 import {
+  type Arithmetic,
   biasProgram,
   blockProgram,
   embedProgram,
+  forwardBlockProgram,
+  forwardLossProgram,
   type Geometry,
   lossProgram,
   outputProgram,
@@ -25,17 +29,33 @@ import {
 
 export interface TrainingStepOptions extends Geometry {
   readonly recompute: RecomputePolicy;
+  /** Drops values where gradients are taken, and never otherwise. Without it nothing is dropped, whatever the config says. */
+  readonly dropout?: DropoutOptions | undefined;
+  /** Weight of (ln Z)² beside each target's loss (PaLM, arXiv 2204.02311): it keeps the scores' denominators near 1. */
+  readonly zLoss?: number | undefined;
+  /** float16 rounds values and gradients as 16-bit arithmetic does; weights, gradients and losses are given in float32. */
+  readonly compute?: "float32" | "float16" | undefined;
+}
+
+export interface GradientOptions {
+  /** Multiplies each target's loss; default 1 / (number of targets): the mean. */
+  readonly scale?: number;
+  /** Gradients come multiplied by it, losses do not: small gradients stay above what 16 bits can be. */
+  readonly gradientScale?: number;
+  /** Adds to the gradients that are there. */
+  readonly add?: boolean;
+  /** The number of this draw of dropout masks: the same number gives the same masks. */
+  readonly draw?: number;
 }
 
 export interface TrainingStep {
   readonly geometry: Geometry;
-  /**
-   * Loss and gradients of a batch. `scale` multiplies each target's loss; default 1 / (number of targets): the mean.
-   * The batch must have been checked (`checkBatch`).
-   */
-  lossAndGradients(batch: ModelBatch, scale?: number): Promise<number>;
-  /** Mean loss without gradients. */
+  /** Loss and gradients of a batch, which must have been checked (`checkBatch`). */
+  lossAndGradients(batch: ModelBatch, options?: GradientOptions): Promise<number>;
+  /** Mean loss without gradients; nothing is dropped. */
   loss(batch: ModelBatch): Promise<number>;
+  /** −ln p of each target of the last batch, in the order of its positions: losses by source follow. */
+  targetLosses(): Promise<Float32Array>;
   /** Normalised output `[B, T, D]` and scores `[B, T, V]` at every position; the caller disposes both. */
   outputs(batch: ModelBatch): Promise<{ hidden: DeviceTensor; logits: DeviceTensor }>;
   dispose(): void;
@@ -57,7 +77,7 @@ function pick(all: Tensors, ports: readonly { readonly name: string }[]): Tensor
 /**
  * Allocates, compiles and binds. Without `gradients` the step only runs forward.
  *
- * Errors: `CPM_TRAIN_DROPOUT`, and those of the runtime; nothing is left behind then.
+ * Errors are those of the runtime; nothing is left behind then.
  */
 export async function createTrainingStep(
   runtime: Runtime,
@@ -66,14 +86,24 @@ export async function createTrainingStep(
   gradients: Pick<Arena, "tensors"> | undefined,
   options: TrainingStepOptions,
 ): Promise<TrainingStep> {
-  if (config.dropout > 0) {
-    throw new ConfigError("CPM_TRAIN_DROPOUT", "training with dropout is not supported", {
-      got: `dropout_p ${config.dropout}`,
-      expected: "0, as in the released models",
-      hint: "Set dropout_p to 0 in config.json.",
-    });
-  }
   return ownedBy((owner) => makeStep(owner, runtime, config, parameters, gradients, options));
+}
+
+interface CompiledSplit {
+  readonly split: SplitProgram;
+  readonly forward: Program;
+  /** Compiled when first wanted where gradients are added. */
+  backward(adds: boolean): Promise<Program>;
+}
+
+interface Layer {
+  readonly layer: number;
+  readonly key: string;
+  readonly mask: LayerMask;
+  /** The backward program's names of parameters and the model's. */
+  readonly ports: readonly (readonly [string, string])[];
+  readonly given: Tensors;
+  readonly next: DeviceTensor;
 }
 
 async function makeStep(
@@ -82,10 +112,12 @@ async function makeStep(
   config: ModelConfig,
   parameters: Pick<Arena, "tensors">,
   gradients: Pick<Arena, "tensors"> | undefined,
-  { rows, columns, packed = false, recompute }: TrainingStepOptions,
+  { rows, columns, packed = false, recompute, dropout, zLoss = 0, compute = "float32" }: TrainingStepOptions,
 ): Promise<TrainingStep> {
   const { own } = owner;
   const geometry = { rows, columns, packed };
+  const drops = gradients && dropout && dropout.rate > 0 ? dropout : undefined;
+  const arithmetic: Arithmetic = { half: compute === "float16", dropRate: drops?.rate ?? 0, zLoss };
   const { promptLength } = config;
   const textColumns = columns - promptLength;
   const allocate = (dtype: "float32" | "int32", shape: readonly number[]) => own(runtime.allocate(dtype, shape));
@@ -112,6 +144,7 @@ async function makeStep(
     loss: allocate("float32", []),
     positions: allocate("int32", [rows * columns]),
     targets: allocate("int32", [rows * columns]),
+    losses: allocate("float32", [rows * columns]),
   };
   const embeddingParameters: Tensors = {
     "params.token": parameter(names.token),
@@ -126,25 +159,23 @@ async function makeStep(
 
   // Forward: every layer's input stays, for the backward pass of `recompute` and for nothing else.
   const forward: Binding[] = [];
-  const splitOf = new Map<string, { split: SplitProgram; forward: Program; backward: Program | undefined }>();
-  const compiled = async (key: string, make: () => SplitProgram, backwardOptions?: CompileOptions) => {
+  const splitOf = new Map<string, CompiledSplit>();
+  const compiled = async (key: string, make: (adds: boolean) => SplitProgram, backwardOptions?: CompileOptions) => {
     let found = splitOf.get(key);
     if (!found) {
-      const split = make();
+      const split = make(false);
+      const backward = gradients && (await compile(split.backward, backwardOptions));
+      let adding: Program | undefined;
       found = {
         split,
         forward: await compile(split.forward),
-        backward: gradients && (await compile(split.backward, backwardOptions)),
+        backward: async (adds) => (adds ? (adding ??= await compile(make(true).backward, backwardOptions)) : backward!),
       };
       splitOf.set(key, found);
     }
     return found;
   };
-  const bindForward = (
-    { split, forward: program }: { split: SplitProgram; forward: Program },
-    given: Tensors,
-    results: Tensors,
-  ): Tensors => {
+  const bindForward = ({ split, forward: program }: CompiledSplit, given: Tensors, results: Tensors): Tensors => {
     const residuals: Tensors = {};
     for (const { name, dtype, shape } of split.forward.outputs) {
       if (!split.residuals.includes(name)) continue;
@@ -155,66 +186,93 @@ async function makeStep(
   };
 
   // Sums by index are serial: one thread and a simpler form of them are faster.
-  const bias = await compiled("bias", () => biasProgram(config, geometry), { threads: "caller" });
+  const bias = await compiled("bias", (adds) => biasProgram(config, geometry, adds), { threads: "caller" });
   const biasResiduals = bindForward(bias, { ...embeddingParameters, ...batchTensors }, { bias: batchTensors.bias! });
-  const embedding = await compiled("embed", () => embedProgram(config, geometry), { threads: "caller" });
+  const embedding = await compiled("embed", (adds) => embedProgram(config, geometry, arithmetic, adds), {
+    threads: "caller",
+  });
   let h = stream();
   const embedResiduals = bindForward(embedding, { ...embeddingParameters, ...batchTensors }, { h });
-  const layers: { key: string; ports: [string, string][]; given: Tensors }[] = [];
+  /** How many of `forward` come before the blocks. */
+  const entries = forward.length;
+  const layers: Layer[] = [];
   for (let layer = 0; layer < config.layers; layer++) {
     const mask = layerMask(config, layer);
     if (mask[0] && mask[1]) continue;
     const key = `block ${mask}`;
-    const program = await compiled(key, () => blockProgram(config, mask, geometry, recompute));
+    const program = await compiled(key, (adds) => blockProgram(config, mask, geometry, recompute, arithmetic, adds));
     const ports = blockParameterNames(layer, mask).map(([path, name]): [string, string] => [`params.${path}`, name]);
     const weights = Object.fromEntries(ports.map(([port, name]) => [port, parameter(name)]));
     const next = stream();
-    const given: Tensors = { ...batchTensors, ...weights, h };
+    const words = drops && allocate("int32", [dropoutWords(config, mask, geometry)]);
+    const given: Tensors = { ...batchTensors, ...weights, h, ...(words && { words }) };
     const residuals = bindForward(program, given, { next });
-    layers.push({ key, ports, given: { ...given, ...residuals } });
+    layers.push({ layer, key, mask, ports, given: { ...given, ...residuals }, next });
     h = next;
   }
   const last = h;
-  const lossGraph = await compile(lossProgram(config, geometry));
+  const lossPrograms = new Map<"plain" | "adds" | "alone", Program>();
+  const lossOf = async (kind: "plain" | "adds" | "alone"): Promise<Program> => {
+    const graph = () =>
+      kind === "alone"
+        ? forwardLossProgram(config, geometry, arithmetic)
+        : lossProgram(config, geometry, arithmetic, kind === "adds");
+    const program = lossPrograms.get(kind) ?? (await compile(graph()));
+    lossPrograms.set(kind, program);
+    return program;
+  };
+  await lossOf(gradients ? "plain" : "alone");
   let output: Program | undefined;
 
   // Backward, from the last layer to the first; two streams take turns.
-  const backward: Binding[] = [];
-  let dh: DeviceTensor | undefined;
-  let dBias: DeviceTensor | undefined;
-  let zeros = new Float32Array(0);
-  if (gradients) {
-    const gradient = (name: string) => gradients.tensors.get(name)!;
-    dBias = allocate("float32", batchTensors.bias!.shape);
-    zeros = new Float32Array(dBias.byteLength / 4);
-    const first = (dh = stream());
-    let [from, to] = [first, stream()];
+  const gradient = (name: string) => gradients!.tensors.get(name)!;
+  const streams = gradients && ([stream(), stream()] as const);
+  const dBias = gradients && allocate("float32", batchTensors.bias!.shape);
+  const zeros = new Float32Array(dBias ? dBias.byteLength / 4 : 0);
+  const bindBackward = async (adds: boolean): Promise<Binding[]> => {
+    const backward: Binding[] = [];
+    const bind = (program: Program, given: Tensors, outputs: Tensors) => {
+      const sums = Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [`sum.${name}`, tensor]));
+      backward.push(own(program.bind(pick({ ...sums, ...given }, program.inputs), pick(outputs, program.outputs))));
+    };
+    let [from, to] = streams!;
     for (const { key, ports, given } of layers.toReversed()) {
-      const program = splitOf.get(key)!.backward!;
-      const outputs: Tensors = { "grad.h": to, "grad.bias": dBias };
+      const outputs: Tensors = { "grad.h": to, "grad.bias": dBias! };
       for (const [port, name] of ports) outputs[`grad.${port}`] = gradient(name);
-      const inputs = { ...given, "cotangent.next": from, "sum.grad.bias": dBias };
-      backward.push(own(program.bind(pick(inputs, program.inputs), pick(outputs, program.outputs))));
+      bind(await splitOf.get(key)!.backward(adds), { ...given, "cotangent.next": from }, outputs);
       [from, to] = [to, from];
     }
-    const embedInputs = {
-      ...embeddingParameters,
-      ...batchTensors,
-      ...embedResiduals,
-      "cotangent.h": from,
-      "sum.grad.params.token": gradient(names.token),
-    };
-    const embedOutputs = {
-      "grad.params.token": gradient(names.token),
-      "grad.params.prompt": gradient(names.prompt),
-      "grad.params.segment": gradient(names.segment),
-    };
-    backward.push(own(embedding.backward!.bind(pick(embedInputs, embedding.backward!.inputs), embedOutputs)));
-    const biasInputs = { ...embeddingParameters, ...batchTensors, ...biasResiduals, "cotangent.bias": dBias };
-    backward.push(
-      own(bias.backward!.bind(pick(biasInputs, bias.backward!.inputs), { "grad.table": gradient(names.positionBias) })),
+    bind(
+      await embedding.backward(adds),
+      { ...embeddingParameters, ...batchTensors, ...embedResiduals, "cotangent.h": from },
+      {
+        "grad.params.token": gradient(names.token),
+        "grad.params.prompt": gradient(names.prompt),
+        "grad.params.segment": gradient(names.segment),
+      },
     );
-  }
+    bind(
+      await bias.backward(adds),
+      { ...embeddingParameters, ...batchTensors, ...biasResiduals, "cotangent.bias": dBias! },
+      { "grad.table": gradient(names.positionBias) },
+    );
+    return backward;
+  };
+  const backward = gradients && (await bindBackward(false));
+  let addingBackward: Binding[] | undefined;
+
+  /** The same without dropping, for losses that are not trained on. */
+  let keepingForward: Binding[] | undefined;
+  const bindKeeping = async (): Promise<Binding[]> => {
+    const programs = new Map<string, Program>();
+    const bindings = forward.slice(0, entries);
+    for (const { key, mask, given, next } of layers) {
+      const program = programs.get(key) ?? (await compile(forwardBlockProgram(config, mask, geometry, arithmetic)));
+      programs.set(key, program);
+      bindings.push(own(program.bind(pick(given, program.inputs), { next })));
+    }
+    return bindings;
+  };
 
   function writeIds({ input, prompt: flags }: ModelBatch): void {
     if (packed) {
@@ -257,18 +315,27 @@ async function makeStep(
     runtime.write(batchTensors.seen!, seen);
   }
 
-  async function runForward(batch: ModelBatch): Promise<void> {
+  async function runForward(batch: ModelBatch, draw: number | undefined): Promise<void> {
     writeBatch(batch);
-    for (const binding of forward) await binding.run();
+    if (drops && draw !== undefined) {
+      for (const { layer, given } of layers) {
+        const words = given.words!;
+        runtime.write(words, drawWords(words.shape[0]!, drops.seed, draw, layer));
+      }
+    } else if (drops) keepingForward ??= await bindKeeping();
+    const bindings = drops && draw === undefined ? keepingForward! : forward;
+    for (const binding of bindings) await binding.run();
   }
 
-  /** Runs the loss program on the positions that have a target. Returns the loss; gradients go to `outputs`. */
-  async function runLoss(batch: ModelBatch, scale: number, outputs: Tensors): Promise<number> {
+  let lossCount = 0;
+  /** Runs a loss program on the positions that have a target. Returns the loss; gradients go to `outputs`. */
+  async function runLoss(program: Program, batch: ModelBatch, scale: number, outputs: Tensors): Promise<number> {
     const positions = new Int32Array(countTargets(batch));
     let count = 0;
     batch.target.forEach((id, i) => {
       if (id !== ignoredTarget) positions[count++] = i;
     });
+    lossCount = count;
     runtime.write(batchTensors.positions!, positions);
     runtime.write(
       batchTensors.targets!,
@@ -277,32 +344,39 @@ async function makeStep(
     runtime.write(batchTensors.scale!, Float32Array.of(scale));
     using targets = batchTensors.targets!.alias([count]);
     using chosen = batchTensors.positions!.alias([count]);
-    const given = { ...headParameters, h: last, positions: chosen, targets, scale: batchTensors.scale! };
-    const results = await lossGraph.run(given, { loss: batchTensors.loss!, ...outputs });
-    for (const [name, tensor] of Object.entries(results)) if (name !== "loss" && !(name in outputs)) tensor.dispose();
+    using losses = batchTensors.losses!.alias([count]);
+    const sums = Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [`sum.${name}`, tensor]));
+    const given = { ...headParameters, ...sums, h: last, positions: chosen, targets, scale: batchTensors.scale! };
+    await program.run(pick(given, program.inputs), { loss: batchTensors.loss!, losses, ...outputs });
     return Number((await runtime.download(batchTensors.loss!))[0]);
   }
 
   return {
     geometry,
-    async lossAndGradients(batch, scale = 1 / Math.max(1, countTargets(batch))) {
-      if (!gradients || !dh || !dBias) throw new Error("internal: this step was made without gradients");
-      await runForward(batch);
-      const loss = await runLoss(batch, scale, {
-        "grad.h": dh,
-        "grad.params.norm": gradients.tensors.get(names.outputNorm)!,
-        "grad.params.token": gradients.tensors.get(names.token)!,
+    async lossAndGradients(batch, { scale, gradientScale = 1, add = false, draw = 0 } = {}) {
+      if (!streams || !dBias || !backward) throw new Error("internal: this step was made without gradients");
+      await runForward(batch, draw);
+      const perTarget = scale ?? 1 / Math.max(1, countTargets(batch));
+      const loss = await runLoss(await lossOf(add ? "adds" : "plain"), batch, perTarget * gradientScale, {
+        "grad.h": streams[0],
+        "grad.params.norm": gradient(names.outputNorm),
+        "grad.params.token": gradient(names.token),
       });
       runtime.write(dBias, zeros);
-      for (const binding of backward) await binding.run();
-      return loss;
+      const bindings = add ? (addingBackward ??= await bindBackward(true)) : backward;
+      for (const binding of bindings) await binding.run();
+      return loss / gradientScale;
     },
     async loss(batch) {
-      await runForward(batch);
-      return runLoss(batch, 1 / Math.max(1, countTargets(batch)), {});
+      await runForward(batch, undefined);
+      return runLoss(await lossOf("alone"), batch, 1 / Math.max(1, countTargets(batch)), {});
+    },
+    async targetLosses() {
+      using losses = batchTensors.losses!.alias([lossCount]);
+      return (await runtime.download(losses)) as Float32Array;
     },
     async outputs(batch) {
-      await runForward(batch);
+      await runForward(batch, undefined);
       output ??= await compile(outputProgram(config, geometry));
       const { hidden, logits } = await output.run({ ...headParameters, h: last });
       return { hidden: hidden!, logits: logits! };

@@ -107,6 +107,7 @@ export async function train(
         rows,
         columns: corpus.train.maxLength,
         recompute: settings.recompute,
+        dropout: { rate: config.dropout, seed },
       }),
     );
     const optimizer = own(await createAdamW(runtime, parameters, gradients, moments, settings.optimizer));
@@ -142,7 +143,7 @@ export async function train(
       const next = await batches.next({ rows, columns: corpus.train.maxLength });
       if (next === undefined) break;
       const { batch } = next;
-      lastLoss = await step.lossAndGradients(batch);
+      lastLoss = await step.lossAndGradients(batch, { draw: updates });
       const gradientNorm = await optimizer.gradientNorm();
       if (!Number.isFinite(lastLoss) || !Number.isFinite(gradientNorm)) throw diverged(updates, lastLoss, gradientNorm);
       await optimizer.update(learningRate, gradientNorm);
