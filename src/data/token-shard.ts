@@ -269,6 +269,8 @@ function readShard(path: string, file: number): TokenShard {
     hashOf: (document) => hashes[document]!,
     originOf: (document) => `${header.files[fileIndices[document]!] ?? header.source}:${lines[document]}`,
     ids(document, from = 0, to = offsets[document + 1]! - offsets[document]!) {
+      // The number of a closed file may be another file's by now.
+      if (!open) throw new Error(`internal: ids of a closed shard, ${path}`);
       const first = offsets[document]! + from;
       const bytes = read(starts.ids + idBytes * first, idBytes * (to - from));
       const out = new Int32Array(to - from);
