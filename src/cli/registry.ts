@@ -61,6 +61,11 @@ export const verbs: readonly Verb[] = [
     load: () => import("./verbs/data-view.ts"),
   },
   {
+    name: "data check",
+    summary: { zh: "检查数据集是否完好，行能填多满", en: "check that a data set is whole, and how full rows get" },
+    load: () => import("./verbs/data-check.ts"),
+  },
+  {
     name: "train",
     summary: { zh: "从文本训练模型", en: "train a model on text" },
     load: () => import("./verbs/train.ts"),

@@ -1,6 +1,6 @@
 /** Data sets of a few documents in a folder: as `cpm data build` leaves them, with ids of our choice. */
 import { createHash } from "node:crypto";
-import { mkdirSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { stat } from "node:fs/promises";
 import { join } from "node:path";
 import {
@@ -62,12 +62,15 @@ export async function writeTinyDataset(
     const path = join(folder, shardFolder, file);
     const { documents: count, tokens, characters } = await writer.finish(path);
     const { size: bytes } = await stat(path);
-    const checksum = createHash("sha256").update(JSON.stringify(documents)).digest("hex");
+    const checksum = createHash("sha256").update(readFileSync(path)).digest("hex");
     entries.push({ file, source, bytes, sha256: checksum, documents: count, tokens, characters, unknown: 0 });
   }
   const names = [...new Set(entries.map(({ source }) => source))];
   const sources = names.map((name) => ({ name, files: [], statistics: emptyStatistics() }));
-  await writeDescription(folder, { ...known, sources, shards: entries });
+  const total = (name: "documents" | "tokens" | "characters") => entries.reduce((sum, entry) => sum + entry[name], 0);
+  const counts = { documents: total("documents"), tokens: total("tokens"), characters: total("characters") };
+  const statistics = { ...emptyStatistics(), ...counts };
+  await writeDescription(folder, { ...known, sources, shards: entries, statistics });
 }
 
 /** Documents of these lengths; document i is all id `first` + i. */
