@@ -180,6 +180,31 @@ suite("forward over a small model", () => {
     assert.equal(empty.tensors.has("loss"), false);
   });
 
+  test("batch.prompt says where a packed row's prompts are", async () => {
+    const plain = await forward(at("model"), await writeInput(goodBatch));
+    const flags = int32(grid, (_, column) => Number(column < P));
+    const same = await forward(at("model"), await writeInput({ ...goodBatch, "batch.prompt": flags }));
+    assertClose(same.tensors.get("logits")!.data, plain.tensors.get("logits")!.data, 1e-6);
+    // Both rows one after the other in one row: its second half is what the second row gives.
+    const pair = (tensor: Given, rise = 0) =>
+      int32([1, 2 * columns], (_, column) => Number(tensor.data[column]!) + (column < columns ? 0 : rise));
+    const packed = {
+      "batch.input": pair(goodBatch["batch.input"]!),
+      "batch.length": { dtype: "int32", shape: [1], data: Int32Array.of(2 * columns - 2) } as const,
+      "batch.context": pair(goodBatch["batch.context"]!),
+      "batch.segment": pair(goodBatch["batch.segment"]!),
+      "batch.span": pair(goodBatch["batch.span"]!, 1),
+      "batch.target": pair(goodBatch["batch.target"]!),
+      "batch.prompt": pair(flags),
+    };
+    const { tensors } = await forward(at("model"), await writeInput(packed), "--grad");
+    const V = smallConfig.vocabSize;
+    const real = (data: readonly number[]) => data.slice(columns * V, (2 * columns - 2) * V);
+    assertClose(real(tensors.get("logits")!.data), real(plain.tensors.get("logits")!.data), 1e-5);
+    assertClose(tensors.get("loss")!.data, plain.tensors.get("loss")!.data, 1e-5);
+    await refused({ ...goodBatch, "batch.prompt": int32(grid, () => 2) }, /batch\.prompt, row 0, column 0\n +got: 2/);
+  });
+
   test("a row decodes in a batch as it does alone, and as the forward pass says", async () => {
     const { tensors } = await forward(at("model"), await writeInput(goodPrompts), "--decode", "3");
     const data = (goodPrompts.input!.data as Int32Array).slice(columns);

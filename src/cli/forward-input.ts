@@ -44,23 +44,25 @@ export async function readBatch(file: RawCheckpoint, config: ModelConfig): Promi
   const field = async (name: string, expected: readonly number[]): Promise<Int32Array> =>
     (await integers(file, `batch.${name}`, expected)).data;
   const grid = [rows, columns];
-  const context = await field("context", grid);
-  const strange = context.findIndex((flag) => flag !== 0 && flag !== 1);
-  if (strange >= 0) {
-    throw wrong(file, `batch.context, row ${Math.floor(strange / columns)}, column ${strange % columns}`, {
-      got: String(context[strange]),
+  const flags = async (name: string): Promise<Uint8Array> => {
+    const data = await field(name, grid);
+    const strange = data.findIndex((flag) => flag !== 0 && flag !== 1);
+    if (strange < 0) return Uint8Array.from(data);
+    throw wrong(file, `batch.${name}, row ${Math.floor(strange / columns)}, column ${strange % columns}`, {
+      got: String(data[strange]),
       expected: "0 or 1",
     });
-  }
+  };
   const batch: ModelBatch = {
     rows,
     columns,
     input: await field("input", grid),
     length: await field("length", [rows]),
-    context: Uint8Array.from(context),
+    context: await flags("context"),
     segment: await field("segment", grid),
     span: await field("span", grid),
     target: hasTarget ? await field("target", grid) : new Int32Array(rows * columns).fill(ignoredTarget),
+    ...(file.tensors.has("batch.prompt") && { prompt: await flags("prompt") }),
   };
   checkBatch(batch, config);
   return { batch, hasTarget, hasPosition: file.tensors.has("batch.position") };

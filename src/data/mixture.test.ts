@@ -380,6 +380,18 @@ test("shards that are appended come at the end of the epoch under way, and are p
   assert.deepEqual(await take(earlier, 1, one), [next]);
 });
 
+test("a description that is out of reach for a while stops nothing", async () => {
+  const source = await opened();
+  await take(source, 2);
+  const path = join(folder, "b", "dataset.json");
+  renameSync(path, `${path}.away`);
+  const [first, second] = await take(source, 2);
+  assert.match(first!.changes[0]!.text, /^unchanged: CPM_DATA_SET/);
+  assert.deepEqual(second!.changes, []);
+  renameSync(`${path}.away`, path);
+  assert.deepEqual((await source.next(shape))!.changes, []);
+});
+
 test("shards that were there must stay as they are", async () => {
   const source = await opened();
   await take(source, 2);

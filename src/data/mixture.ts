@@ -12,7 +12,7 @@
  * With several processes each computes the same rows and takes every `world`-th, from `rank` on: the position is the same
  * in all of them and for any number of them, as long as all rows together stay as many.
  */
-import { basename, join, resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { z } from "zod";
 import { countTargets, createBatch } from "../model/batch.ts";
 import { ConfigError, CpmError, DataError } from "../util/error.ts";
@@ -21,9 +21,17 @@ import type { BatchGeometry, BatchSource, DataChange, HeldOutBatch, SampleOrigin
 import { type DatasetDescription, datasetFile, readDescription, readVocabularyText } from "./dataset.ts";
 import { heldOutBatches } from "./held-out.ts";
 import { fileStamp, type Mixture, mixtureSchema, readMixture } from "./mixture-file.ts";
+import {
+  checkShards,
+  entriesOf,
+  type MixtureEntry,
+  mixtureText,
+  type ObjectiveShares,
+  relocated,
+} from "./mixture-sources.ts";
 import { allTargets, drawTargets, type Objective, writePackedSample } from "./objectives.ts";
 import { fitRows, type PackingKind } from "./packing.ts";
-import { createShardCache, type ShardCache } from "./shard-cache.ts";
+import { createShardCache } from "./shard-cache.ts";
 import {
   createShardStream,
   cutSample,
@@ -31,7 +39,6 @@ import {
   newStreamState,
   type Sample,
   type ShardStream,
-  type StreamSource,
   type StreamState,
   sampleSchema,
   sampleTokens,
@@ -39,13 +46,9 @@ import {
   streamStateSchema,
 } from "./shard-stream.ts";
 
-export interface MixtureOptions {
+export interface MixtureOptions extends ObjectiveShares {
   readonly seed: Seed;
   readonly promptLength: number;
-  /** Where a source of the mixture says nothing else. */
-  readonly fillShare: number;
-  /** Of the samples that continue a text: those in which every token is a target; none as the original. */
-  readonly wholeShare?: number;
   /** Share of documents held out, by the hash of their text. */
   readonly heldOutShare: number;
   readonly packing: {
@@ -58,17 +61,6 @@ export interface MixtureOptions {
   /** This process's part: every `world`-th row, from `rank` on. */
   readonly rank?: number;
   readonly world?: number;
-}
-
-/** A source of a data set as the mixture reads it. */
-interface Entry extends StreamSource {
-  readonly folder: string;
-  readonly description: DatasetDescription;
-  readonly licence: string | undefined;
-  readonly tokens: number;
-  readonly weight: number;
-  readonly fillShare: number;
-  readonly wholeShare: number;
 }
 
 const counter = z.int().min(0);
@@ -129,7 +121,7 @@ export async function openMixture(given: Mixture | string, options: MixtureOptio
   const file = typeof given === "string" ? resolve(given) : undefined;
   if (file !== undefined) stamps.set(file, await fileStamp(file));
   let mixture = typeof given === "string" ? await readMixture(given) : given;
-  let entries: readonly Entry[] = [];
+  let entries: readonly MixtureEntry[] = [];
   let states = new Map<string, StreamState>();
   let streams = new Map<string, ShardStream>();
   let waiting: Sample[] = [];
@@ -150,7 +142,7 @@ export async function openMixture(given: Mixture | string, options: MixtureOptio
   }
 
   /** Puts sources in force, with the positions that there are. */
-  function use(next: Mixture, nextEntries: readonly Entry[]): void {
+  function use(next: Mixture, nextEntries: readonly MixtureEntry[]): void {
     for (const entry of nextEntries) {
       const state = states.get(entry.label);
       if (state !== undefined) checkShards(entry, state);
@@ -204,7 +196,14 @@ export async function openMixture(given: Mixture | string, options: MixtureOptio
 
   /** Shards that were appended take part from here on; those that were there must be the same. */
   async function takeShards(folder: string): Promise<void> {
-    descriptions.set(folder, await readDescription(folder));
+    try {
+      descriptions.set(folder, await readDescription(folder));
+    } catch (error) {
+      // Out of reach for now, perhaps: the shards that are known can be read all the same, or fail by themselves.
+      if (!(error instanceof CpmError)) throw error;
+      changes.push({ what: "shards", text: `unchanged: ${error.message}` });
+      return;
+    }
     const next = entriesOf(mixture, options, descriptions, cache);
     use(mixture, next);
     for (const entry of entries) {
@@ -225,7 +224,7 @@ export async function openMixture(given: Mixture | string, options: MixtureOptio
     const over = new Set<string>();
     return () => {
       for (;;) {
-        let least: Entry | undefined;
+        let least: MixtureEntry | undefined;
         let leastServed = Number.POSITIVE_INFINITY;
         for (const entry of entries) {
           const served = states.get(entry.label)!.served / entry.weight;
@@ -414,84 +413,6 @@ function pieceLengthOf(columns: number, promptLength: number): number {
     got: `${columns} with a prompt of ${promptLength}`,
     expected: `at least ${promptLength + 3}`,
   });
-}
-
-/** The sources of a mixture whose data sets have been described. */
-function entriesOf(
-  mixture: Mixture,
-  defaults: Pick<MixtureOptions, "fillShare" | "wholeShare">,
-  descriptions: ReadonlyMap<string, DatasetDescription>,
-  cache: ShardCache,
-): Entry[] {
-  const entries: Entry[] = [];
-  const bad = (what: string, got: string, expected?: string) =>
-    new ConfigError("CPM_DATA_MIXTURE", what, { where: "mixture", got, expected });
-  for (const [index, part] of mixture.sources.entries()) {
-    const folder = resolve(part.data);
-    const description = descriptions.get(folder)!;
-    const { tokenizer } = description;
-    const names = description.sources.map(({ name }) => name);
-    if (part.source !== undefined && !names.includes(part.source)) {
-      throw bad("The data set has no such source", `${part.data}: ${part.source}`, `one of ${names.join(", ")}`);
-    }
-    const chosen = (part.source === undefined ? names : [part.source]).map((name) => {
-      const shards = description.shards.filter((shard) => shard.source === name);
-      return { name, shards, tokens: shards.reduce((sum, shard) => sum + shard.tokens, 0) };
-    });
-    const total = chosen.reduce((sum, each) => sum + each.tokens, 0);
-    for (const { name, shards, tokens } of chosen) {
-      if (shards.every(({ documents }) => documents === 0)) continue;
-      const label = `${part.name ?? basename(folder)}/${name}`;
-      if (entries.some((entry) => entry.label === label)) throw bad("A source is named twice", label);
-      if (entries.length > 0 && entries[0]!.description.tokenizer.sha256 !== tokenizer.sha256) {
-        throw bad("Two data sets have different vocabularies", `${part.data} (source ${index + 1})`, "one for all");
-      }
-      entries.push({
-        label,
-        folder,
-        description,
-        shards,
-        licence: description.sources.find((source) => source.name === name)?.licence,
-        tokens,
-        open: (shard) => cache.open(folder, shards[shard]!, tokenizer.vocabSize),
-        weight: part.weight === undefined ? Math.max(1, tokens) : part.weight * (tokens / Math.max(1, total)),
-        epochs: part.epochs ?? Number.POSITIVE_INFINITY,
-        fillShare: part.fillShare ?? defaults.fillShare,
-        wholeShare: part.wholeShare ?? defaults.wholeShare ?? 0,
-      });
-    }
-  }
-  if (entries.length === 0) {
-    throw new DataError("CPM_DATA_EMPTY", "The mixture has no document", {
-      where: mixture.sources.map(({ data }) => data).join(", "),
-    });
-  }
-  return entries;
-}
-
-/** The mixture of a position with the folders of the one that was given: data sets may have moved. */
-function relocated(saved: Mixture, given: Mixture): Mixture {
-  const key = (part: Mixture["sources"][number]) => `${part.name ?? basename(part.data)} ${part.source ?? ""}`;
-  const folders = new Map(given.sources.map((part) => [key(part), part.data]));
-  return { sources: saved.sources.map((part) => ({ ...part, data: folders.get(key(part)) ?? part.data })) };
-}
-
-/** @throws DataError CPM_DATA_SET_CHANGED where the shards that a stream has counted are not there any more */
-function checkShards(entry: Entry, { shards, digest }: StreamState): void {
-  const known = shards.at(-1)!;
-  if (known <= entry.shards.length && shardsDigest(entry, known) === digest) return;
-  throw new DataError("CPM_DATA_SET_CHANGED", "The shards of a source are not those that were there before", {
-    where: `${entry.folder}: ${entry.label}`,
-    got: `${entry.shards.length} shards`,
-    expected: `the ${known} shards that the run has read, and perhaps more after them`,
-    hint: "Only append shards to a data set that is in use.",
-  });
-}
-
-/** "label share %" of each source, by weight. */
-function mixtureText(entries: readonly Entry[]): string {
-  const total = entries.reduce((sum, { weight }) => sum + weight, 0);
-  return entries.map(({ label, weight }) => `${label} ${((100 * weight) / total).toFixed(1)} %`).join(", ");
 }
 
 function badState(got: string | undefined, expected: string | undefined): DataError {

@@ -7,8 +7,8 @@ export const forwardMessages = defineMessages({
     en: "compute a model's outputs and gradients, to compare with other implementations",
   },
   description: {
-    zh: "读一个 safetensors 文件，写一个 safetensors 文件。输入为 batch.input、batch.length、batch.context、batch.segment、batch.span（右侧填充）和可有可无的 batch.target 时，写出 logits、hidden 和 loss，加 --grad 时还有每个参数的 grad.名称。加 --decode N 时，输入为 input（软提示后接左侧填充的文本）和 length（文本长度），写出贪心解码的 next 和每一步的 logits：每步取最大者，什么也不禁止。整数可为 I64、I32、I8、U8 或 BOOL。计算时不做 dropout。",
-    en: "Reads a safetensors file and writes one. From batch.input, batch.length, batch.context, batch.segment, batch.span (padded on the right) and, if there, batch.target come logits, hidden and loss, with --grad also grad.NAME for every parameter. With --decode N the input is input (the soft prompt, then text padded on the left) and length (of the text), and the output next and the logits of each greedy step, where the largest logit wins and nothing is forbidden. Whole numbers may be I64, I32, I8, U8 or BOOL. There is no dropout.",
+    zh: "读一个 safetensors 文件，写一个 safetensors 文件。输入为 batch.input、batch.length、batch.context、batch.segment、batch.span（右侧填充）和可有可无的 batch.target、batch.prompt（一行有多个样本时，1 为软提示）时，写出 logits、hidden 和 loss，加 --grad 时还有每个参数的 grad.名称。加 --decode N 时，输入为 input（软提示后接左侧填充的文本）和 length（文本长度），写出贪心解码的 next 和每一步的 logits：每步取最大者，什么也不禁止。整数可为 I64、I32、I8、U8 或 BOOL。计算时不做 dropout。",
+    en: "Reads a safetensors file and writes one. From batch.input, batch.length, batch.context, batch.segment, batch.span (padded on the right) and, if there, batch.target and batch.prompt (1 for soft prompts, where a row has several samples) come logits, hidden and loss, with --grad also grad.NAME for every parameter. With --decode N the input is input (the soft prompt, then text padded on the left) and length (of the text), and the output next and the logits of each greedy step, where the largest logit wins and nothing is forbidden. Whole numbers may be I64, I32, I8, U8 or BOOL. There is no dropout.",
   },
   model: { zh: "模型文件夹或单个权重文件", en: "a model's folder or a single weights file" },
   config: { zh: "模型的 config.json", en: "the model's config.json" },

@@ -120,7 +120,9 @@ async function runBatch(
     runtime.write(tensor, await checkpoint.tensor(name).readFloat32());
   }
   const gradients = grad ? createArena(runtime, layout) : undefined;
-  const step = await createTrainingStep(runtime, config, parameters, gradients, { ...batch, recompute: "none" });
+  const { rows, columns, prompt } = batch;
+  const geometry = { rows, columns, packed: prompt !== undefined };
+  const step = await createTrainingStep(runtime, config, parameters, gradients, { ...geometry, recompute: "none" });
   context.signal.throwIfAborted();
   const { hidden, logits } = await step.outputs(batch);
   const results: Result[] = [
