@@ -1,0 +1,121 @@
+/** The pages' logic without a browser: columns, thinning out, smoothing, and events into a store. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import fc from "fast-check";
+import { createColumn, decimate, smooth, upperBound } from "../web/live/columns.ts";
+import { formatBytes, formatCount, formatDuration } from "../web/live/format.ts";
+import { createRunStore } from "../web/live/run-store.ts";
+import { stepLine, syntheticLines } from "./support/synthetic-run.ts";
+
+test("a column keeps what was pushed, also after growing and cutting", () => {
+  const column = createColumn();
+  for (let i = 0; i < 5000; i++) column.push(i);
+  assert.equal(column.length, 5000);
+  assert.equal(column.values[4999], 4999);
+  column.truncate(10);
+  column.push(-1);
+  assert.deepEqual([...column.values.subarray(0, column.length)], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, -1]);
+});
+
+test("thinning out keeps the lowest and the highest, the order, and few points", () => {
+  fc.assert(
+    fc.property(
+      fc.array(fc.double({ noNaN: true, noDefaultInfinity: true }), { minLength: 1, maxLength: 500 }),
+      fc.integer({ min: 1, max: 40 }),
+      (values, buckets) => {
+        const x = Float64Array.from(values, (_, i) => i);
+        const thin = decimate(x, values, 0, values.length, buckets);
+        assert.ok(thin.x.length <= 2 * buckets + 1 || thin.x.length === values.length);
+        assert.equal(Math.max(...thin.y), Math.max(...values));
+        assert.equal(Math.min(...thin.y), Math.min(...values));
+        assert.deepEqual(
+          thin.x,
+          thin.x.toSorted((a, b) => a - b),
+        );
+        for (const [i, at] of thin.x.entries()) assert.equal(thin.y[i], values[at]);
+      },
+    ),
+  );
+});
+
+test("smoothing is right from the first value, and holes do not spread", () => {
+  assert.deepEqual(
+    [...smooth([4, 4, 4], 3, 0.9)].map((value) => Number(value.toFixed(9))),
+    [4, 4, 4],
+  );
+  const out = smooth([1, Number.NaN, 3], 3, 0.5);
+  assert.equal(out[1], 1);
+  assert.ok(Math.abs(out[2]! - 7 / 3) < 1e-9);
+  assert.deepEqual([...smooth([1, 2, 3], 3, 0)], [1, 2, 3]);
+});
+
+test("the first place above a limit", () => {
+  const values = [1, 2, 2, 5];
+  assert.deepEqual(
+    [0, 1, 2, 4, 5].map((limit) => upperBound(values, 4, limit)),
+    [0, 1, 3, 3, 4],
+  );
+});
+
+test("events fill the store", () => {
+  const store = createRunStore();
+  for (const line of syntheticLines({ id: "x", steps: 250 })) store.addLine(line);
+  assert.equal(store.length, 250);
+  assert.equal(store.columns.step.values[249], 250);
+  assert.deepEqual(
+    store.validations.map(({ step }) => step),
+    [100, 200],
+  );
+  assert.equal(store.samples.length, 2);
+  assert.equal(store.parameters[1]!.values.get("input_embedding.weight")!.std, 1.02);
+  assert.deepEqual(
+    store.timeline.map(({ type }) => type),
+    ["start", "checkpoint", "checkpoint"],
+  );
+});
+
+test("a resume takes back the steps behind its checkpoint, once", () => {
+  const store = createRunStore();
+  for (const line of syntheticLines({ id: "x", steps: 250 })) store.addLine(line);
+  store.addLine(JSON.stringify({ time: "2026-01-01T00:00:00.000Z", type: "start", step: 200, tokens: 1, attempt: 2 }));
+  assert.equal(store.length, 200);
+  for (let step = 201; step <= 260; step++) store.addLine(stepLine(step, {}));
+  assert.deepEqual(
+    [...store.columns.step.values.subarray(0, store.length)],
+    Array.from({ length: 260 }, (_, i) => i + 1),
+  );
+  store.addLine(JSON.stringify({ time: "2026-01-01T00:00:00.000Z", type: "start", step: 0, tokens: 0, attempt: 3 }));
+  assert.equal(store.length + store.validations.length + store.samples.length, 0);
+});
+
+test("what cannot be read is counted, what is unknown is passed over", () => {
+  const store = createRunStore();
+  for (const line of [
+    "",
+    "{",
+    "null",
+    "[]",
+    '{"type":"step"}',
+    '{"type":"parameters","parameters":7}',
+    '{"type":"new"}',
+  ]) {
+    try {
+      store.addLine(line);
+    } catch {
+      assert.fail(`threw for ${line}`);
+    }
+  }
+  assert.ok(store.unreadable >= 2);
+});
+
+test("numbers as readers write them", () => {
+  assert.deepEqual(
+    [formatCount(9_391_624_192, "zh"), formatCount(9_391_624_192, "en"), formatCount(41_900, "zh")],
+    ["93.9 亿", "9.39 B", "41,900"],
+  );
+  assert.deepEqual(
+    [formatDuration(0, "en"), formatDuration(59, "en"), formatDuration(3600, "en"), formatDuration(90061, "zh")],
+    ["0 s", "59 s", "1 h", "1 天 1 小时"],
+  );
+  assert.equal(formatBytes(1536), "1.50 KiB");
+});

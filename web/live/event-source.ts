@@ -1,0 +1,127 @@
+/**
+ * A run's events into a store: first what there is, as bytes, then what comes, pushed. Without a stream (a static export)
+ * it ends with what there is.
+ *
+ * The byte after the last whole line is the position: the stream starts there, and after a lost connection goes on from
+ * the id of the last message, so no line is missed or doubled.
+ */
+import type { RunStore } from "./run-store.ts";
+
+export type ConnectionState = "loading" | "live" | "reconnecting" | "static" | "failed";
+
+export interface RunFeed {
+  readonly state: ConnectionState;
+  /** Bytes of events so far. */
+  readonly position: number;
+  close(): void;
+}
+
+/** Longest stretch of parsing before the page gets a turn. */
+const sliceMs = 12;
+
+const turn = () => new Promise<void>((resolve) => setTimeout(resolve, 0));
+
+/** `base` is the run's folder of the protocol, with a slash at its end. `onChange` is told of new lines and states. */
+export function followRun(base: string, store: RunStore, onChange: () => void): RunFeed {
+  const abort = new AbortController();
+  let state: ConnectionState = "loading";
+  let position = 0;
+  let stream: EventSource | undefined;
+  let retry: ReturnType<typeof setTimeout> | undefined;
+
+  const become = (next: ConnectionState) => {
+    state = next;
+    onChange();
+  };
+
+  async function loadAll(): Promise<boolean> {
+    const response = await fetch(`${base}events.jsonl`, {
+      signal: abort.signal,
+      headers: position > 0 ? { Range: `bytes=${position}-` } : {},
+    });
+    if (response.status === 416) return true; // nothing new
+    if (!response.ok || response.body === null) throw new Error(`HTTP ${response.status}`);
+    // A server that does not know ranges sends all again: what we have is passed over.
+    let skip = response.status === 206 ? 0 : position;
+    const live = response.headers.has("X-Event-Bytes");
+    const reader = response.body.getReader();
+    const decoder = new TextDecoder();
+    let rest: Uint8Array = new Uint8Array(0);
+    let sliceStart = performance.now();
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      let data: Uint8Array = value;
+      if (skip > 0) {
+        const passed = Math.min(skip, data.length);
+        skip -= passed;
+        data = data.subarray(passed);
+      }
+      if (rest.length > 0) {
+        const joined = new Uint8Array(rest.length + data.length);
+        joined.set(rest);
+        joined.set(data, rest.length);
+        data = joined;
+      }
+      let start = 0;
+      for (let end = data.indexOf(10, start); end >= 0; end = data.indexOf(10, start)) {
+        store.addLine(decoder.decode(data.subarray(start, end)));
+        position += end + 1 - start;
+        start = end + 1;
+        if (performance.now() - sliceStart < sliceMs) continue;
+        onChange();
+        await turn();
+        sliceStart = performance.now();
+      }
+      rest = data.slice(start);
+    }
+    onChange();
+    return live;
+  }
+
+  function listen(): void {
+    stream = new EventSource(`${base}stream?from=${position}`);
+    stream.onopen = () => become("live");
+    stream.onmessage = ({ data, lastEventId }: MessageEvent<string>) => {
+      const end = Number(lastEventId);
+      if (end <= position) return; // sent again
+      for (const line of data.split("\n")) if (line !== "") store.addLine(line);
+      position = end;
+      onChange();
+    };
+    stream.onerror = () => {
+      become("reconnecting");
+      if (stream?.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
+      stream.close();
+      retry = setTimeout(() => void begin(), 2000);
+    };
+  }
+
+  async function begin(): Promise<void> {
+    try {
+      const live = await loadAll();
+      if (abort.signal.aborted) return;
+      if (live) listen();
+      else become("static");
+    } catch {
+      if (abort.signal.aborted) return;
+      become(position > 0 ? "reconnecting" : "failed");
+      retry = setTimeout(() => void begin(), 3000);
+    }
+  }
+  void begin();
+
+  return {
+    get state() {
+      return state;
+    },
+    get position() {
+      return position;
+    },
+    close() {
+      abort.abort();
+      stream?.close();
+      clearTimeout(retry);
+    },
+  };
+}

@@ -1,0 +1,86 @@
+/** Numbers, sizes and times as readers of Chinese and of English write them. */
+export type Language = "zh" | "en";
+
+const locales = { zh: "zh-CN", en: "en-GB" } as const;
+
+export function formatCount(value: number, language: Language): string {
+  if (!Number.isFinite(value)) return "–";
+  if (language === "zh") {
+    if (value >= 1e8) return `${trim(value / 1e8)} 亿`;
+    if (value >= 1e5) return `${trim(value / 1e4)} 万`;
+  } else {
+    if (value >= 1e9) return `${trim(value / 1e9)} B`;
+    if (value >= 1e6) return `${trim(value / 1e6)} M`;
+  }
+  return Math.round(value).toLocaleString(locales[language]);
+}
+
+function trim(value: number): string {
+  return value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2);
+}
+
+export function formatNumber(value: number): string {
+  if (!Number.isFinite(value)) return "–";
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 1e-3 || size >= 1e7)) return value.toExponential(1).replace("e-", "e−").replace("e+", "e");
+  return value.toFixed(size >= 1000 ? 0 : size >= 100 ? 1 : size >= 10 ? 2 : size >= 1 ? 3 : 4);
+}
+
+export function formatBytes(bytes: number): string {
+  if (!Number.isFinite(bytes)) return "–";
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let index = 0;
+  let value = bytes;
+  while (value >= 1024 && index < units.length - 1) {
+    value /= 1024;
+    index++;
+  }
+  return `${index === 0 ? value : trim(value)} ${units[index]}`;
+}
+
+/** Seconds as the two largest units. */
+export function formatDuration(seconds: number, language: Language): string {
+  if (!Number.isFinite(seconds)) return "–";
+  const units =
+    language === "zh"
+      ? ([
+          ["天", 86400],
+          ["小时", 3600],
+          ["分", 60],
+          ["秒", 1],
+        ] as const)
+      : ([
+          ["d", 86400],
+          ["h", 3600],
+          ["min", 60],
+          ["s", 1],
+        ] as const);
+  let rest = Math.max(0, Math.round(seconds));
+  const parts: string[] = [];
+  for (const [name, size] of units) {
+    const count = Math.floor(rest / size);
+    if (count === 0 && (parts.length === 0 ? size > 1 : true)) {
+      if (parts.length > 0) break;
+      continue;
+    }
+    rest -= count * size;
+    parts.push(`${count} ${name}`);
+    if (parts.length === 2) break;
+  }
+  return parts.join(" ");
+}
+
+export function formatTime(seconds: number, language: Language): string {
+  if (!Number.isFinite(seconds)) return "–";
+  return new Date(seconds * 1000).toLocaleString(locales[language], {
+    year: "numeric",
+    month: "numeric",
+    day: "numeric",
+    hour: "2-digit",
+    minute: "2-digit",
+  });
+}
+
+export function formatPercent(share: number): string {
+  return Number.isFinite(share) ? `${(share * 100).toFixed(share < 0.1 ? 1 : 0)} %` : "–";
+}

@@ -1,0 +1,193 @@
+/** The charts of a run: loss with validation, and what else changes from step to step. */
+import { useMemo } from "preact/hooks";
+import { Chart, type ChartMarker, type ChartSeries } from "./chart.tsx";
+import { smooth, upperBound } from "./columns.ts";
+import { formatBytes, formatCount, formatNumber, formatPercent, type Language } from "./format.ts";
+import type { RunStore, StepColumn } from "./run-store.ts";
+import { t } from "./settings.ts";
+
+export interface ChartSettings {
+  readonly xKind: "step" | "tokens" | "time";
+  /** 0 to 0.999 */
+  readonly smoothing: number;
+  readonly log: boolean;
+}
+
+export interface RunChartsProps {
+  readonly store: RunStore;
+  /** Steps to show: fewer than there are while the reader goes back in time. */
+  readonly length: number;
+  readonly settings: ChartSettings;
+  readonly language: Language;
+  readonly theme: string;
+}
+
+/** Colours of sources, in their order. */
+const palette = ["--s1", "--s2", "--s3", "--s4", "--s5", "--s6", "--s7", "--s8"];
+
+export function RunCharts({ store, length, settings, language, theme }: RunChartsProps) {
+  const { xKind, smoothing, log } = settings;
+  const x = store.columns[xKind].values;
+  const key = `${store.version} ${length} ${xKind} ${smoothing} ${language}`;
+  const limit = length > 0 ? store.columns.time.values[length - 1]! : 0;
+  const column = (name: StepColumn) => store.columns[name].values;
+  const last = (name: StepColumn) => (length > 0 ? column(name)[length - 1]! : Number.NaN);
+  const has = (name: StepColumn) =>
+    Number.isFinite(last(name)) || (length > 1 && Number.isFinite(column(name)[length - 2]!));
+
+  const validations = useMemo(() => {
+    const shown = store.validations.filter(({ time }) => time <= limit + 600);
+    const xOf = (step: number, tokens: number, time: number) =>
+      xKind === "step" ? step : xKind === "tokens" ? tokens : time;
+    return {
+      x: shown.map(({ step, tokens, time }) => xOf(step, tokens, time)),
+      nats: shown.map(({ nats }) => nats),
+      bits: shown.map(({ bitsPerCharacter }) => bitsPerCharacter ?? Number.NaN),
+      sources: [...new Set(shown.flatMap(({ sources }) => Object.keys(sources)))].map((name) => ({
+        name: name.split("/").at(-1)!,
+        bits: shown.map(({ sources }) => sources[name]?.bitsPerCharacter ?? Number.NaN),
+      })),
+    };
+  }, [key]);
+
+  const smoothed = useMemo(() => smooth(column("loss"), length, smoothing), [key]);
+  const lossSeries = useMemo((): ChartSeries[] => {
+    const series: ChartSeries[] = [
+      { label: t("trainLoss"), color: "--accent", x, y: column("loss"), length, faint: smoothing > 0, width: 1 },
+    ];
+    if (smoothing > 0) series.push({ label: t("smoothed"), color: "--accent", x, y: smoothed, length, width: 2 });
+    if (validations.x.length > 0) {
+      series.push({
+        label: t("validation"),
+        color: "--s2",
+        x: validations.x,
+        y: validations.nats,
+        length: validations.x.length,
+        points: true,
+        width: 2,
+      });
+    }
+    return series;
+  }, [key]);
+  const bitSeries = useMemo(
+    (): ChartSeries[] => [
+      ...(validations.sources.length > 1
+        ? validations.sources.map(
+            ({ name, bits }, i): ChartSeries => ({
+              label: name,
+              color: palette[i % palette.length]!,
+              x: validations.x,
+              y: bits,
+              length: validations.x.length,
+              width: 1.25,
+            }),
+          )
+        : []),
+      {
+        label: t("validation"),
+        color: "--fg",
+        x: validations.x,
+        y: validations.bits,
+        length: validations.x.length,
+        points: true,
+        width: 2.5,
+      },
+    ],
+    [key],
+  );
+  const single = (name: StepColumn, color: string, factor = 1): ChartSeries[] => {
+    const y =
+      factor === 1
+        ? column(name)
+        : column(name)
+            .subarray(0, length)
+            .map((value) => value * factor);
+    return [{ label: "", color, x, y, length, width: 1.25 }];
+  };
+  const others = useMemo(
+    () => ({
+      gradientNorm: single("gradientNorm", "--s3"),
+      learningRate: single("learningRate", "--s4"),
+      tokensPerSecond: single("tokensPerSecond", "--s5"),
+      mfu: single("mfu", "--s6", 100),
+      memoryBytes: single("memoryBytes", "--s7", 2 ** -20),
+    }),
+    [key],
+  );
+  const markers = useMemo(
+    (): ChartMarker[] =>
+      store.timeline
+        .filter(
+          ({ type, time, data }) =>
+            time <= limit &&
+            (type === "intervention" ||
+              type === "stage" ||
+              type === "note" ||
+              (type === "start" && Number(data.step) > 0)),
+        )
+        .map(({ type, step, time }) => {
+          const at =
+            step === undefined
+              ? upperBound(column("time"), length, time) - 1
+              : Math.min(length - 1, upperBound(column("step"), length, step) - 1);
+          return { x: x[Math.max(0, at)] ?? 0, color: type === "intervention" ? "--bad" : "--muted", label: type };
+        }),
+    [key],
+  );
+  const shared = { markers, xKind, language, theme, hint: t("dragHint") };
+  const lastBits = validations.bits.at(-1);
+  return (
+    <div class="charts">
+      <div class="wide">
+        <Chart
+          {...shared}
+          title={t("loss")}
+          value={formatNumber(smoothed[length - 1] ?? Number.NaN)}
+          unit={t("lossUnit")}
+          series={lossSeries}
+          log={log}
+          height={320}
+        />
+      </div>
+      {validations.bits.some(Number.isFinite) && (
+        <Chart
+          {...shared}
+          title={t("validationBits")}
+          value={lastBits === undefined ? "" : formatNumber(lastBits)}
+          series={bitSeries}
+          height={260}
+        />
+      )}
+      {has("gradientNorm") && (
+        <Chart
+          {...shared}
+          title={t("gradientNorm")}
+          value={formatNumber(last("gradientNorm"))}
+          series={others.gradientNorm}
+          log={log}
+        />
+      )}
+      {has("learningRate") && (
+        <Chart
+          {...shared}
+          title={t("learningRate")}
+          value={formatNumber(last("learningRate"))}
+          series={others.learningRate}
+        />
+      )}
+      {has("tokensPerSecond") && (
+        <Chart
+          {...shared}
+          title={t("throughput")}
+          value={formatCount(last("tokensPerSecond"), language)}
+          unit={t("tokensPerSecond")}
+          series={others.tokensPerSecond}
+        />
+      )}
+      {has("mfu") && <Chart {...shared} title={t("mfu")} value={formatPercent(last("mfu"))} series={others.mfu} />}
+      {has("memoryBytes") && (
+        <Chart {...shared} title={t("memory")} value={formatBytes(last("memoryBytes"))} series={others.memoryBytes} />
+      )}
+    </div>
+  );
+}
