@@ -12,7 +12,7 @@ import { UnsupportedError } from "../util/error.ts";
 /** The folder with index.html and assets/. Throws UnsupportedError CPM_LIVE_PAGES where they can neither be found nor built. */
 export async function pagesFolder(): Promise<string> {
   const root = fileURLToPath(new URL("../../", import.meta.url));
-  const published = join(root, import.meta.url.endsWith(".js") ? "web" : "dist/web");
+  const published = join(root, "dist", "web");
   const sources = join(root, "web");
   if (import.meta.url.endsWith(".js") && existsSync(join(published, "index.html"))) return published;
   if (!existsSync(join(sources, "vite.config.ts"))) throw missing(sources);
