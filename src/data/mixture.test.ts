@@ -336,6 +336,21 @@ test("a mixture's file may change between two batches, and the position holds th
   }
 });
 
+test("new weights count from the change on: nothing is made up for", async () => {
+  const file = join(folder, "mixture.yaml");
+  const write = (weight: number) =>
+    writeFileSync(file, `sources: [{ data: a, source: news, weight: 1 }, { data: a, source: web, weight: ${weight} }]`);
+  write(1);
+  const source = await opened(file, { packing: { kind: "none", join: false } }); // no samples of the old weights wait
+  await take(source, 60);
+  write(4.0001);
+  const samples = (await take(source, 60)).flatMap((batch) => batch.samples);
+  const tokens = (label: string) =>
+    samples.filter((sample) => sample.source === label).reduce((sum, { length }) => sum + length - promptLength, 0);
+  const share = tokens("a/web") / (tokens("a/web") + tokens("a/news"));
+  assert.ok(Math.abs(share - 0.8) < 0.03, `${share}`);
+});
+
 test("a source that comes back goes on where it was", async () => {
   const file = join(folder, "mixture.yaml");
   const parts = { poems: "{ data: b, epochs: 1 }", news: "{ data: a, source: news }" };
