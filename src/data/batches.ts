@@ -202,13 +202,6 @@ export function* evaluationBatches(corpus: TokenCorpus, options: EvaluationOptio
   }
 }
 
-/** Share of a batch's columns that hold nothing: padding / (rows · columns). */
-export function paddingShare(batch: ModelBatch): number {
-  let used = 0;
-  for (const length of batch.length) used += length;
-  return 1 - used / (batch.rows * batch.columns);
-}
-
 /** The permutation of each epoch; the last two are kept, since batches run over an epoch's end. */
 function createEpochOrder(random: Random, pieces: number): (epoch: number) => Uint32Array {
   const kept = new Map<number, Uint32Array>();

@@ -13,7 +13,6 @@ export {
   createBatchSource,
   type EvaluationOptions,
   evaluationBatches,
-  paddingShare,
 } from "./batches.ts";
 export { type BuildInput, type BuildOptions, buildDataset, buildOptionsSchema } from "./build/build-dataset.ts";
 export { type Dataset, type DatasetDescription, isDataset, openDataset, readDescription } from "./dataset.ts";
