@@ -6,12 +6,12 @@
  *     shards/         *.cpmtok, see token-shard.ts
  *
  * `dataset.json` is replaced atomically and shards never change, so a data set may grow while a run reads it: entries are
- * appended, and those that a reader knows must stay as they are (`reopenDataset` checks that).
+ * appended, and those that a reader knows must stay as they are.
  */
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
-import { readFile } from "node:fs/promises";
-import { basename, join } from "node:path";
+import { readFile, stat } from "node:fs/promises";
+import { join } from "node:path";
 import { z } from "zod";
 import { writeFileAtomic } from "../util/atomic-file.ts";
 import { DataError } from "../util/error.ts";
@@ -29,11 +29,15 @@ const statisticsSchema = z.object({
   tokensPerCharacter: z.number().min(0),
   /** Of the tokens, with those without an id counted as one each: the share that stands for text without one. */
   unknownShare: z.number().min(0),
+  /** Pieces of text without an id. */
+  unknown: count.default(0),
   /** Documents by token count: bucket i holds lengths from 2^i to 2^(i+1) − 1, bucket 0 also 0. */
   lengthHistogram: z.array(count),
   /** Documents that were left out, by reason. */
   removed: z.record(z.string(), count),
   badLines: count,
+  /** Documents that share text with the evaluation files, whether they were left out or only reported. */
+  leaking: count.default(0),
 });
 export type DatasetStatistics = z.output<typeof statisticsSchema>;
 
@@ -42,12 +46,14 @@ const sourceSchema = z.object({
   licence: z.string().optional(),
   url: z.string().optional(),
   files: z.array(z.object({ name: z.string(), bytes: count, sha256: z.string() })),
+  /** The objective that its documents were cut for, where an imported data set has fixed one. */
+  objective: z.enum(["fill", "lm"]).optional(),
   statistics: statisticsSchema,
 });
 export type DatasetSource = z.output<typeof sourceSchema>;
 
-const shardSchema = z.object({
-  file: z.string().regex(/^[\w.-]+$/),
+export const shardSchema = z.object({
+  file: z.string().regex(/^\w[\w.-]*$/),
   source: z.string(),
   bytes: count,
   sha256: z.string(),
@@ -72,12 +78,9 @@ export type DatasetDescription = z.output<typeof datasetSchema>;
 
 export interface Dataset {
   readonly folder: string;
-  /** The folder's name, by which a mixture calls it. */
-  readonly name: string;
   readonly description: DatasetDescription;
   /** In the order of `description.shards`. */
   readonly shards: readonly TokenShard[];
-  vocabularyText(): Promise<string>;
   close(): void;
 }
 
@@ -103,10 +106,12 @@ export async function readDescription(folder: string): Promise<DatasetDescriptio
       hint: "Build it with: cpm data build FILE… --output FOLDER",
       cause,
     });
-  const text = await readFile(path, "utf8").catch((cause) => {
+  const absent = (cause: NodeJS.ErrnoException) => {
     throw bad("There is no data set here", String(cause.code ?? cause), cause);
-  });
-  if (text.length > maxDescriptionBytes) throw bad("The description of a data set is too long", `${text.length} bytes`);
+  };
+  const { size } = await stat(path).catch(absent);
+  if (size > maxDescriptionBytes) throw bad("The description of a data set is too long", `${size} bytes`);
+  const text = await readFile(path, "utf8").catch(absent);
   let value: unknown;
   try {
     value = JSON.parse(text);
@@ -128,40 +133,11 @@ export async function writeDescription(folder: string, description: DatasetDescr
  *
  * @throws DataError CPM_DATA_SET, CPM_DATA_SHARD; FileError CPM_DATA_FILE; nothing stays open then
  */
-export async function openDataset(folder: string, options: { readonly verify?: boolean } = {}): Promise<Dataset> {
-  return openFrom(folder, await readDescription(folder), [], options.verify ?? false);
-}
-
-/**
- * The same data set with the shards that have come since. The shards already open are kept; `dataset` must not be used
- * any more.
- *
- * @throws DataError CPM_DATA_SET_CHANGED where a shard that was there is gone or another one
- */
-export async function reopenDataset(dataset: Dataset): Promise<Dataset> {
-  const description = await readDescription(dataset.folder);
-  for (const [index, known] of dataset.description.shards.entries()) {
-    const now = description.shards[index];
-    if (now?.file === known.file && now.sha256 === known.sha256) continue;
-    throw new DataError("CPM_DATA_SET_CHANGED", "A shard of a data set is not the one that was there before", {
-      where: join(dataset.folder, shardFolder, known.file),
-      got: now === undefined ? "no entry" : `${now.file}, SHA-256 ${now.sha256.slice(0, 12)}…`,
-      expected: `SHA-256 ${known.sha256.slice(0, 12)}…`,
-      hint: "Only append shards to a data set that is in use.",
-    });
-  }
-  return openFrom(dataset.folder, description, dataset.shards, false);
-}
-
-async function openFrom(
-  folder: string,
-  description: DatasetDescription,
-  open: readonly TokenShard[],
-  verify: boolean,
-): Promise<Dataset> {
-  const shards = [...open];
+export async function openDataset(folder: string, { verify = false } = {}): Promise<Dataset> {
+  const description = await readDescription(folder);
+  const shards: TokenShard[] = [];
   try {
-    for (const entry of description.shards.slice(open.length)) {
+    for (const entry of description.shards) {
       const shard = openShard(join(folder, shardFolder, entry.file));
       shards.push(shard);
       if (verify) shard.verify();
@@ -175,15 +151,13 @@ async function openFrom(
       }
     }
   } catch (error) {
-    for (const shard of shards.slice(open.length)) shard.close();
+    for (const shard of shards) shard.close();
     throw error;
   }
   return {
     folder,
-    name: basename(folder),
     description,
     shards,
-    vocabularyText: () => readVocabularyText(folder, description),
     close() {
       for (const shard of shards) shard.close();
     },
@@ -219,36 +193,43 @@ export function emptyStatistics(): DatasetStatistics {
     tokens: 0,
     tokensPerCharacter: 0,
     unknownShare: 0,
+    unknown: 0,
     lengthHistogram: [],
     removed: {},
     badLines: 0,
+    leaking: 0,
   };
 }
 
 /** Of several parts together. */
 export function sumStatistics(parts: readonly DatasetStatistics[]): DatasetStatistics {
   const sum = emptyStatistics();
-  let unknown = 0;
+  let pieces = 0;
   for (const part of parts) {
     sum.documents += part.documents;
     sum.characters += part.characters;
     sum.tokens += part.tokens;
+    sum.unknown += part.unknown;
     sum.badLines += part.badLines;
-    unknown += part.unknownShare * part.tokens;
-    for (const [bucket, documents] of part.lengthHistogram.entries()) {
-      sum.lengthHistogram[bucket] = (sum.lengthHistogram[bucket] ?? 0) + documents;
-    }
+    sum.leaking += part.leaking;
+    // Tokens with what was dropped: unknown text has an id of its own where it was kept.
+    pieces += part.unknownShare > 0 && part.unknown > 0 ? part.unknown / part.unknownShare : part.tokens;
+    for (const [bucket, documents] of part.lengthHistogram.entries()) addTo(sum.lengthHistogram, bucket, documents);
     for (const [reason, documents] of Object.entries(part.removed)) {
       sum.removed[reason] = (sum.removed[reason] ?? 0) + documents;
     }
   }
   sum.tokensPerCharacter = sum.characters === 0 ? 0 : sum.tokens / sum.characters;
-  sum.unknownShare = sum.tokens === 0 ? 0 : unknown / sum.tokens;
-  for (let i = 0; i < sum.lengthHistogram.length; i++) sum.lengthHistogram[i] ??= 0;
+  sum.unknownShare = pieces === 0 ? 0 : sum.unknown / pieces;
   return sum;
 }
 
-/** The histogram's bucket of a token count. */
-export function lengthBucket(tokens: number): number {
-  return tokens < 2 ? 0 : Math.floor(Math.log2(tokens));
+/** Counts a document of so many tokens in a histogram. */
+export function countLength(histogram: number[], tokens: number): void {
+  addTo(histogram, tokens < 2 ? 0 : Math.floor(Math.log2(tokens)), 1);
+}
+
+function addTo(histogram: number[], bucket: number, documents: number): void {
+  while (histogram.length <= bucket) histogram.push(0);
+  histogram[bucket]! += documents;
 }

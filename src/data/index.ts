@@ -14,8 +14,17 @@ export {
   type EvaluationOptions,
   evaluationBatches,
 } from "./batches.ts";
-export { type BuildInput, type BuildOptions, buildDataset, buildOptionsSchema } from "./build/build-dataset.ts";
-export { type Dataset, type DatasetDescription, isDataset, openDataset, readDescription } from "./dataset.ts";
+export { type BuildInput, buildDataset } from "./build/build-dataset.ts";
+export { type BuildOptions, buildOptionsSchema, type SourceInput } from "./build/build-options.ts";
+export { normalizeText } from "./build/normalize.ts";
+export {
+  type Dataset,
+  type DatasetDescription,
+  isDataset,
+  openDataset,
+  readDescription,
+  readVocabularyText,
+} from "./dataset.ts";
 export { type MixtureOptions, type MixturePart, type MixtureSource, openMixture } from "./mixture.ts";
 export { type Mixture, mixtureSchema, readMixture } from "./mixture-file.ts";
 export { allTargets, drawTargets, type Objective, objectiveLayout, objectiveTypes, writeSample } from "./objectives.ts";

@@ -68,7 +68,7 @@ export function entriesOf(
         open: (shard) => cache.open(folder, shards[shard]!, tokenizer.vocabSize),
         weight: part.weight === undefined ? Math.max(1, tokens) : part.weight * (tokens / Math.max(1, total)),
         epochs: part.epochs ?? Number.POSITIVE_INFINITY,
-        fillShare: part.fillShare ?? defaults.fillShare,
+        fillShare: part.fillShare ?? fixedShare(description, name) ?? defaults.fillShare,
         wholeShare: part.wholeShare ?? defaults.wholeShare ?? 0,
       });
     }
@@ -104,4 +104,10 @@ export function checkShards(entry: MixtureEntry, { shards, digest }: StreamState
 export function mixtureText(entries: readonly MixtureEntry[]): string {
   const total = entries.reduce((sum, { weight }) => sum + weight, 0);
   return entries.map(({ label, weight }) => `${label} ${((100 * weight) / total).toFixed(1)} %`).join(", ");
+}
+
+/** An imported source whose samples were cut for one objective keeps to it, unless the mixture says something else. */
+function fixedShare({ sources }: DatasetDescription, name: string): number | undefined {
+  const objective = sources.find((source) => source.name === name)?.objective;
+  return objective === undefined ? undefined : Number(objective === "fill");
 }

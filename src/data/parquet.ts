@@ -8,8 +8,8 @@ import { asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects } from "h
 import { compressors } from "hyparquet-compressors";
 import { DataError, FileError } from "../util/error.ts";
 
-/** Rows that are decoded at once. */
-const rowsAtOnce = 2048;
+/** A row group is decoded at once; what its column says it unpacks to must stay below this. */
+const maxGroupBytes = 2 ** 30;
 const maxRows = 2 ** 40;
 
 /** A row's text, or the reason why it has none. Rows count from 1. */
@@ -23,7 +23,11 @@ export interface ParquetText {
  * @throws FileError CPM_DATA_FILE where the file cannot be read; DataError CPM_DATA_PARQUET where it is no Parquet file or
  * has no such column
  */
-export async function* readParquetTexts(path: string, column: string): AsyncGenerator<ParquetText> {
+export async function* readParquetTexts(
+  path: string,
+  column: string,
+  onBytes?: (bytes: number) => void,
+): AsyncGenerator<ParquetText> {
   const bad = (what: string, got?: string, cause?: unknown) =>
     new DataError("CPM_DATA_PARQUET", what, { where: path, got, cause });
   const file = await asyncBufferFromFile(path).catch((cause) => {
@@ -44,8 +48,14 @@ export async function* readParquetTexts(path: string, column: string): AsyncGene
       hint: "Name the column that holds the text with --field.",
     });
   }
-  for (let start = 0; start < rows; start += rowsAtOnce) {
-    const end = Math.min(rows, start + rowsAtOnce);
+  let start = 0;
+  for (const group of metadata.row_groups) {
+    const end = start + Number(group.num_rows);
+    const chunk = group.columns.find(({ meta_data }) => meta_data?.path_in_schema[0] === column)?.meta_data;
+    const bytes = Number(chunk?.total_uncompressed_size ?? 0);
+    if (!(end >= start && end <= rows && bytes >= 0)) throw bad("The sizes of a row group are impossible", `${end}`);
+    if (bytes > maxGroupBytes) throw bad("A row group is too large", `${bytes} bytes, at most ${maxGroupBytes}`);
+    if (end === start) continue;
     const part = await parquetReadObjects({
       file,
       metadata,
@@ -57,12 +67,14 @@ export async function* readParquetTexts(path: string, column: string): AsyncGene
       throw bad("A part of the Parquet file is damaged", String(cause instanceof Error ? cause.message : cause), cause);
     });
     for (const [i, row] of part.entries()) yield { row: start + i + 1, ...textOf(row[column]) };
+    onBytes?.(Math.round((file.byteLength * end) / rows));
+    start = end;
   }
 }
 
 function textOf(value: unknown): { readonly text: string } | { readonly reason: string } {
-  if (typeof value !== "string")
-    return { reason: `the column holds ${value === null ? "null" : typeof value}, not text` };
+  if (value === null || value === undefined) return { reason: "the column has no value" };
+  if (typeof value !== "string") return { reason: `the column holds ${typeof value}, not text` };
   if (!value.isWellFormed()) return { reason: "the text has half a surrogate pair" };
   const text = value.trim();
   return text === "" ? { reason: "the text is empty" } : { text };

@@ -6,7 +6,7 @@
  * (so a compressed bomb costs no memory), bytes must be valid in their encoding, JSON is only parsed. A bad line is
  * reported with file, line and reason and left out; it stops the reading only in strict mode.
  */
-import { createReadStream, type Dirent } from "node:fs";
+import { createReadStream, type Dirent, type ReadStream } from "node:fs";
 import { glob, readdir, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { pipeline, Readable, type Transform } from "node:stream";
@@ -56,6 +56,8 @@ export interface ReadOptions {
   readonly onBadLine?: (bad: BadLine) => void;
   /** Fail at the first bad line. */
   readonly strict?: boolean;
+  /** Told how many bytes of the file, as it lies on the disk, have been read so far. */
+  readonly onBytes?: (bytes: number) => void;
   /** What `-` stands for. */
   readonly stdin?: AsyncIterable<Uint8Array | string> | undefined;
 }
@@ -128,7 +130,7 @@ async function* readFileDocuments(file: string, options: ReadOptions): AsyncGene
     options.onBadLine?.({ source: file, line, reason });
   };
   if (/\.parquet$/i.test(file)) {
-    for await (const { row, text, reason } of readParquetTexts(file, options.field ?? "text")) {
+    for await (const { row, text, reason } of readParquetTexts(file, options.field ?? "text", options.onBytes)) {
       if (text !== undefined) yield { text, source: file, line: row };
       else reject(row, reason ?? "no text");
     }
@@ -178,7 +180,7 @@ async function* readFileDocuments(file: string, options: ReadOptions): AsyncGene
   }
 
   let lastLine = 0;
-  for await (const lines of lineBatches(file, maxBytes, options.stdin)) {
+  for await (const lines of lineBatches(file, maxBytes, options)) {
     if (lines instanceof Error) {
       reject(lastLine + 1, `the file breaks off: ${lines.message}`);
       break;
@@ -288,9 +290,10 @@ interface Line {
 async function* lineBatches(
   file: string,
   maxBytes: number,
-  stdin: ReadOptions["stdin"],
+  { stdin, onBytes }: ReadOptions,
 ): AsyncGenerator<Line[] | Error> {
-  const stream = file === stdinName && stdin ? Readable.from(bytesOf(stdin)) : openUnpacked(file);
+  const { raw, stream } =
+    file === stdinName && stdin ? { raw: undefined, stream: Readable.from(bytesOf(stdin)) } : openUnpacked(file);
   let rest: Buffer[] = [];
   let restBytes = 0;
   let number = 1;
@@ -303,6 +306,7 @@ async function* lineBatches(
   };
   try {
     for await (const chunk of stream as AsyncIterable<Buffer>) {
+      if (raw !== undefined) onBytes?.(raw.bytesRead);
       const lines: Line[] = [];
       let start = 0;
       for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
@@ -336,7 +340,7 @@ async function* bytesOf(input: AsyncIterable<Uint8Array | string>): AsyncGenerat
   for await (const chunk of input) yield typeof chunk === "string" ? Buffer.from(chunk) : Buffer.from(chunk);
 }
 
-function openUnpacked(file: string): Readable {
+function openUnpacked(file: string): { readonly raw: ReadStream; readonly stream: Readable } {
   const raw = createReadStream(file, { highWaterMark: 256 * 1024 });
   let unpack: Transform;
   if (/\.gz$/i.test(file)) unpack = zlib.createGunzip({ chunkSize: 256 * 1024 });
@@ -350,8 +354,8 @@ function openUnpacked(file: string): Readable {
       });
     }
     unpack = zlib.createZstdDecompress({ chunkSize: 256 * 1024 });
-  } else return raw;
+  } else return { raw, stream: raw };
   // The iteration over the last stream sees the error of either one; it must not also be thrown from here.
   pipeline(raw, unpack, () => {});
-  return unpack;
+  return { raw, stream: unpack };
 }

@@ -19,7 +19,7 @@
 import { closeSync, fstatSync, openSync, readSync } from "node:fs";
 import { crc32 } from "node:zlib";
 import { z } from "zod";
-import { openAtomicFile } from "../util/atomic-file.ts";
+import { fileErrorOf, openAtomicFile } from "../util/atomic-file.ts";
 import { DataError, FileError } from "../util/error.ts";
 
 const magic = Buffer.from("CPMTOK01", "latin1");
@@ -193,7 +193,7 @@ export function openShard(path: string): TokenShard {
     return readShard(path, file);
   } catch (error) {
     closeSync(file);
-    throw error;
+    throw fileErrorOf(error, "read", path);
   }
 }
 
@@ -271,6 +271,9 @@ function readShard(path: string, file: number): TokenShard {
     ids(document, from = 0, to = offsets[document + 1]! - offsets[document]!) {
       // The number of a closed file may be another file's by now.
       if (!open) throw new Error(`internal: ids of a closed shard, ${path}`);
+      if (!(from >= 0 && from <= to && offsets[document]! + to <= offsets[document + 1]!)) {
+        throw new Error(`internal: ids ${from} to ${to} of document ${document}`);
+      }
       const first = offsets[document]! + from;
       const bytes = read(starts.ids + idBytes * first, idBytes * (to - from));
       const out = new Int32Array(to - from);

@@ -19,8 +19,11 @@ export function createHashSet(expected = 1024): HashSet {
 
   function slotOf(table: Float64Array, hash: number): number {
     const mask = table.length - 1;
-    // The upper bits take part: hashes of one residue class would fall together otherwise.
-    let slot = (Math.imul(hash | 0, 0x9e3779b1) ^ (hash / 2 ** 32)) & mask;
+    // All bits take part in the slot (MurmurHash3's finisher): numbers of one residue class would fall together otherwise.
+    let mixed = (hash | 0) ^ Math.imul((hash / 2 ** 32) | 0, 0x9e3779b1);
+    mixed = Math.imul(mixed ^ (mixed >>> 16), 0x85ebca6b);
+    mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35);
+    let slot = (mixed ^ (mixed >>> 16)) & mask;
     while (table[slot] !== 0 && table[slot] !== hash + 1) slot = (slot + 1) & mask;
     return slot;
   }

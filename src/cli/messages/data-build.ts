@@ -34,6 +34,16 @@ export const dataBuildMessages = defineMessages({
     zh: "评测文件：与其中文字相同的文档不进数据集，可重复",
     en: "evaluation files: documents that share text with them stay out; may be repeated",
   },
+  append: {
+    zh: "追加到已完成的数据集（可有训练正在读它）；用它的词表，相同的文本不再收入",
+    en: "add to the finished data set, which a run may be reading; its vocabulary is taken, texts that it has stay out",
+  },
+  appendVocabulary: {
+    zh: "追加时使用数据集自己的词表，不能另给 --vocab。",
+    en: "With --append the data set's own vocabulary is taken: leave out --vocab.",
+  },
+  leak: { zh: "与评测文本有相同的文字：{where}", en: "shares text with the evaluation files: {where}" },
+  leaks: { zh: "共 {count} 篇与评测文本有相同的文字。", en: "{count} documents share text with the evaluation files." },
   strict: { zh: "遇到坏行即停止", en: "stop at the first bad line" },
   options: { zh: "规整、过滤、去重、分片的细节", en: "details of normalising, filtering, duplicates and shards" },
   badLine: { zh: "略过 {where}：{reason}", en: "left out {where}: {reason}" },
@@ -51,8 +61,8 @@ export const dataBuildMessages = defineMessages({
   },
   kept: { zh: "沿用已完成的分片：{count} 篇。", en: "Shards that were finished before are kept: {count} documents." },
   result: {
-    zh: "数据集 {path}：{documents} 篇，{characters} 字符，{tokens} 个 token，{shards} 个分片；每秒 {rate} MB 文本。",
-    en: "Data set {path}: {documents} documents, {characters} characters, {tokens} tokens, {shards} shards; {rate} MB of text a second.",
+    zh: "数据集 {path}：{documents} 篇，{characters} 字符，{tokens} 个 token，{shards} 个分片；每秒 {rate} 百万字符。",
+    en: "Data set {path}: {documents} documents, {characters} characters, {tokens} tokens, {shards} shards; {rate} million characters a second.",
   },
   removed: { zh: "未收入：{reasons}", en: "Left out: {reasons}" },
   columnSource: { zh: "来源", en: "source" },

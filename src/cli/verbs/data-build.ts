@@ -4,9 +4,8 @@ import { readFile } from "node:fs/promises";
 import { availableParallelism } from "node:os";
 import { basename } from "node:path";
 import { z } from "zod";
-import type { SourceInput } from "../../data/build/build-dataset.ts";
-import { buildOptionsSchema } from "../../data/build/build-dataset.ts";
-import { ConfigError } from "../../util/error.ts";
+import { type BuildOptions, buildOptionsSchema, type SourceInput } from "../../data/build/build-options.ts";
+import { ConfigError, FileError } from "../../util/error.ts";
 import { defineCommand } from "../command.ts";
 import { type CommandContext, note, print, printJson, say } from "../context.ts";
 import { dataBuildMessages as messages } from "../messages/data-build.ts";
@@ -48,7 +47,7 @@ export default defineCommand({
       .describe(messages.sources.en)
       .meta({ zh: messages.sources.zh, flag: false }),
     vocab: z.string().optional().describe(messages.vocab.en).meta({ zh: messages.vocab.zh, placeholder: "FILE" }),
-    vocabSize: z.int().min(300).default(8192).describe(messages.vocabSize.en).meta({ zh: messages.vocabSize.zh }),
+    vocabSize: z.int().min(360).default(8192).describe(messages.vocabSize.en).meta({ zh: messages.vocabSize.zh }),
     vocabCharacters: z
       .int()
       .min(1000)
@@ -62,6 +61,7 @@ export default defineCommand({
       .default([])
       .describe(messages.evaluation.en)
       .meta({ zh: messages.evaluation.zh, placeholder: "FILE" }),
+    append: z.boolean().default(false).describe(messages.append.en).meta({ zh: messages.append.zh }),
     strict: z.boolean().default(false).describe(messages.strict.en).meta({ zh: messages.strict.zh }),
     options: buildOptionsSchema.prefault({}).describe(messages.options.en).meta({ zh: messages.options.zh }),
   }),
@@ -69,19 +69,15 @@ export default defineCommand({
     { inputs, output, sources: named, vocab, vocabSize, vocabCharacters, field, evaluation, ...rest },
     context,
   ) {
-    const { buildDataset } = await import("../../data/build/build-dataset.ts");
+    const { buildDataset, readDescription, readVocabularyText } = await import("../../data/index.ts");
     const sources = await sourcesOf(inputs, named, field, context);
     const options = { ...rest.options, leakage: { ...rest.options.leakage } };
     options.leakage.files = [...options.leakage.files, ...evaluation];
-    const startedMs = context.now();
-    const vocabulary =
-      vocab === undefined
-        ? await trainedVocabulary(sources, vocabSize, vocabCharacters, context)
-        : await readFile(vocab, "utf8").catch((cause) => {
-            throw new ConfigError("CPM_DATA_FILE", "The vocabulary cannot be read", { where: vocab, cause });
-          });
+    const vocabulary = await vocabularyText();
+    const buildStartedMs = context.now();
     const progress = startProgress(context);
     let badLines = 0;
+    let leaks = 0;
     let kept = 0;
     const built = await buildDataset({
       sources,
@@ -89,6 +85,7 @@ export default defineCommand({
       vocabulary,
       options,
       workers: rest.workers ?? availableParallelism(),
+      append: rest.append,
       strict: rest.strict,
       stdin: context.stdin,
       signal: context.signal,
@@ -96,19 +93,34 @@ export default defineCommand({
         if (++badLines > shownBadLines) return;
         progress.note(say(context, messages.badLine, { where: `${source}:${line}`, reason }));
       },
+      onLeak: ({ file, line }) => {
+        if (++leaks <= shownBadLines) progress.note(say(context, messages.leak, { where: `${file}:${line}` }));
+      },
       onProgress: (state) => {
         kept = state.kept;
         progress.update({
           done: state.done,
           extra: [state.source, `${formatInteger(state.documents)} ${say(context, messages.columnDocuments)}`],
-          tokensPerSecond: (1000 * state.tokens) / Math.max(1, context.now() - startedMs),
+          tokensPerSecond: (1000 * state.newTokens) / Math.max(1, context.now() - buildStartedMs),
         });
       },
-    });
-    progress.finish();
+    }).finally(() => progress.finish());
+    if (leaks > shownBadLines) note(context, say(context, messages.leaks, { count: formatInteger(leaks) }));
     if (badLines > shownBadLines) note(context, say(context, messages.badLines, { count: badLines }));
     if (kept > 0) note(context, say(context, messages.kept, { count: formatInteger(kept) }));
-    const seconds = Math.max(0.001, (context.now() - startedMs) / 1000);
+    const seconds = Math.max(0.001, (context.now() - buildStartedMs) / 1000);
+
+    async function vocabularyText(): Promise<string> {
+      if (rest.append) {
+        if (vocab !== undefined) throw new ConfigError("CPM_CLI_USAGE", say(context, messages.appendVocabulary));
+        return readVocabularyText(output, await readDescription(output));
+      }
+      if (vocab === undefined) return trainedVocabulary(sources, vocabSize, vocabCharacters, options, context);
+      return readFile(vocab, "utf8").catch((cause) => {
+        throw new FileError("CPM_DATA_FILE", "The vocabulary cannot be read", { where: vocab, cause });
+      });
+    }
+
     if (context.json) {
       printJson(context, { output, seconds, badLines, ...built });
       return;
@@ -149,7 +161,7 @@ export default defineCommand({
         characters: formatInteger(statistics.characters),
         tokens: formatInteger(statistics.tokens),
         shards: formatInteger(built.shards.length),
-        rate: ((3 * statistics.characters) / 1e6 / seconds).toFixed(1),
+        rate: (statistics.characters / 1e6 / seconds).toFixed(2),
       }),
     );
   },
@@ -185,9 +197,10 @@ async function trainedVocabulary(
   sources: readonly SourceInput[],
   size: number,
   characters: number,
+  { normalize, format, encoding }: BuildOptions,
   context: CommandContext,
 ): Promise<string> {
-  const [{ expandPaths, readDocuments }, { createVocabularyTrainer }] = await Promise.all([
+  const [{ expandPaths, normalizeText, readDocuments }, { createVocabularyTrainer }] = await Promise.all([
     import("../../data/index.ts"),
     import("../../tokenizer/index.ts"),
   ]);
@@ -198,8 +211,10 @@ async function trainedVocabulary(
   const trainer = createVocabularyTrainer({ size });
   for (const { paths, field } of sources) {
     let taken = 0;
-    for await (const { text } of readDocuments(await expandPaths(paths), field === undefined ? {} : { field })) {
+    const reading = { format, encoding, ...(field === undefined ? {} : { field }) };
+    for await (const document of readDocuments(await expandPaths(paths), reading)) {
       context.signal.throwIfAborted();
+      const text = normalizeText(document.text, normalize);
       trainer.add(text);
       taken += text.length;
       if (taken >= characters / sources.length) break;

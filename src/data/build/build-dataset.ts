@@ -4,67 +4,47 @@
  *
  * Documents go through in the order of sources, files and lines. Workers do what is a pure function of a text; whether a
  * document stays is decided here, one after the other, so the data set is the same for any number of workers. A shard that
- * was finished before an interruption is kept: its documents are read and judged again, which is quick, and only then does
- * tokenising go on, so the result is byte for byte that of a build without interruption.
+ * was finished before an interruption is kept: its documents are read and judged again, which is quick, and compared with
+ * what the shard holds; only then does tokenising go on. So the result is byte for byte that of a build without
+ * interruption.
  */
 import { createHash } from "node:crypto";
-import { createReadStream } from "node:fs";
-import { mkdir, readdir, readFile, rm, stat } from "node:fs/promises";
-import { basename, join } from "node:path";
-import { z } from "zod";
+import { join } from "node:path";
 import { parseVocabulary } from "../../tokenizer/index.ts";
 import { writeFileAtomic } from "../../util/atomic-file.ts";
 import { ConfigError, DataError } from "../../util/error.ts";
 import {
+  countLength,
+  type Dataset,
   type DatasetDescription,
   type DatasetShard,
   type DatasetSource,
   type DatasetStatistics,
-  datasetFile,
   emptyStatistics,
-  lengthBucket,
+  openDataset,
   shardFolder,
+  shardSchema,
   sumStatistics,
   vocabularyFile,
   writeDescription,
 } from "../dataset.ts";
-import { type BadLine, expandPaths, type ReadOptions, readDocuments, stdinName } from "../read-documents.ts";
+import { type BadLine, type ReadOptions, readDocuments, stdinName } from "../read-documents.ts";
 import { createShardWriter, openShard, type ShardWriter } from "../token-shard.ts";
-import { createDuplicateFinder, duplicatesSchema, signatureLength } from "./duplicates.ts";
-import { filterReason, filtersSchema } from "./filters.ts";
-import { createLeakageIndex, type LeakageIndex } from "./leakage.ts";
-import { normalizeSchema, normalizeText } from "./normalize.ts";
+import { type BuildFolder, openBuildFolder } from "./build-folder.ts";
+import {
+  type BuildOptions,
+  type FoundSource,
+  findSources,
+  fingerprint,
+  fingerprinted,
+  type SourceInput,
+} from "./build-options.ts";
+import { createDuplicateFinder, signatureLength } from "./duplicates.ts";
+import { filterReason } from "./filters.ts";
+import { readLeakageIndex } from "./leakage.ts";
+import { normalizeText } from "./normalize.ts";
 import type { WorkerResult } from "./text-worker.ts";
 import { startTextWorkers, type TextWorkers } from "./worker-pool.ts";
-
-export interface SourceInput {
-  readonly name: string;
-  readonly paths: readonly string[];
-  readonly licence?: string | undefined;
-  readonly url?: string | undefined;
-  readonly field?: string | undefined;
-}
-
-/** What decides about the content of the data set; written into it. */
-export const buildOptionsSchema = z.strictObject({
-  normalize: normalizeSchema.prefault({}),
-  filters: filtersSchema.prefault({}),
-  duplicates: duplicatesSchema.prefault({}),
-  leakage: z
-    .strictObject({
-      /** Evaluation files: text or JSON Lines, of which every string counts. */
-      files: z.array(z.string()).default([]),
-      letters: z.int().min(8).max(200).default(24),
-      action: z.enum(["drop", "report"]).default("drop"),
-    })
-    .prefault({}),
-  unknown: z.enum(["drop", "keep"]).default("drop"),
-  /** A shard ends with the document that reaches this. */
-  shardTokens: z.int().min(1024).default(8_388_608),
-  encoding: z.enum(["utf-8", "gb18030"]).default("utf-8"),
-  format: z.enum(["auto", "jsonl", "lines", "blocks", "file"]).default("auto"),
-});
-export type BuildOptions = z.output<typeof buildOptionsSchema>;
 
 export interface BuildInput {
   readonly sources: readonly SourceInput[];
@@ -74,63 +54,77 @@ export interface BuildInput {
   readonly options: BuildOptions;
   /** Threads beside this one. */
   readonly workers: number;
+  /**
+   * Add to the finished data set in `output`, which a run may be reading: shards are only appended. Of its texts the
+   * hashes are known, so equal ones stay out; their paragraphs and likenesses are not.
+   */
+  readonly append?: boolean | undefined;
   readonly strict?: boolean | undefined;
   readonly stdin?: ReadOptions["stdin"];
   readonly signal?: AbortSignal | undefined;
+  /** A line that cannot be used, also of an evaluation file. */
   onBadLine?(bad: BadLine): void;
-  /** Share of the input's bytes read, and what was written. */
+  /** A document that shares text with the evaluation files. */
+  onLeak?(leak: { readonly file: string; readonly line: number }): void;
   onProgress?(progress: BuildProgress): void;
 }
 
 export interface BuildProgress {
+  /** Share of the input's bytes. */
   readonly done: number;
   readonly source: string;
+  /** Of the data set so far, what is in its shards already included. */
   readonly documents: number;
   readonly tokens: number;
-  readonly characters: number;
-  /** Documents of shards that an earlier build has finished. */
+  /** Tokens that were made since this build began or went on. */
+  readonly newTokens: number;
+  /** Documents of shards that an earlier build had finished. */
   readonly kept: number;
 }
 
-const stateFile = "build.json";
-const stateSchema = z.object({
-  key: z.string(),
-  shards: z.array(z.object({ documents: z.int(), entry: z.custom<DatasetShard>() })),
-});
-type BuildState = z.output<typeof stateSchema>;
-
 /** Characters of text that go to a worker at once. */
-const taskCharacters = 1 << 18;
+const taskCharacters = 1 << 16;
+/** Tasks that are under way at once, so that all workers have some. */
+const tasksAhead = (workers: number) => 2 * workers + 2;
 
 /**
- * @throws ConfigError CPM_DATA_BUILD_OUTPUT where the folder holds something else; DataError CPM_DATA_EMPTY where nothing
- * is left; CancelledError when the signal aborts (run again to go on); those of the readers and the tokenizer
+ * @throws ConfigError CPM_DATA_BUILD_OUTPUT where the folder holds something else, or an interrupted build had other input;
+ * DataError CPM_DATA_EMPTY where nothing is left; CancelledError when the signal aborts (run again to go on); those of the
+ * readers and the tokenizer
  */
 export async function buildDataset(input: BuildInput): Promise<DatasetDescription> {
   const { output, vocabulary, options } = input;
   const tokens = parseVocabulary(new TextEncoder().encode(vocabulary));
   const vocabularySha = createHash("sha256").update(vocabulary).digest("hex");
-  const sources = [];
-  for (const source of input.sources) {
-    const files = [];
-    for (const path of await expandPaths(source.paths)) {
-      const { bytes, sha256 } = path === stdinName ? { bytes: 0, sha256: "" } : await fingerprint(path);
-      files.push({ path, name: basename(path), bytes, sha256 });
-    }
-    sources.push({ ...source, files });
-  }
-  const key = createHash("sha256")
-    .update(JSON.stringify([options, vocabularySha, sources.map(({ name, field, files }) => [name, field, files])]))
-    .digest("hex");
-  const state = await prepareFolder(output, key);
-  await writeFileAtomic(join(output, vocabularyFile), vocabulary);
-  const workers = startTextWorkers(input.workers, {
-    vocabulary,
-    unknown: options.unknown,
-    duplicates: options.duplicates,
-  });
+  const sources = await findSources(input.sources);
+  const base = input.append ? await openDataset(output) : undefined;
+  let folder: BuildFolder | undefined;
+  let workers: TextWorkers | undefined;
   try {
-    const described = await runSources(input, sources, workers, tokens.size, state, key);
+    if (base !== undefined && base.description.tokenizer.sha256 !== vocabularySha) {
+      throw new ConfigError("CPM_DATA_BUILD_OUTPUT", "The data set to be added to has another vocabulary", {
+        where: output,
+        hint: "Add to a data set without --vocab: its own vocabulary is taken.",
+      });
+    }
+    folder = await openBuildFolder(output, await buildKey(options, vocabularySha, sources), input.append ?? false);
+    if (base !== undefined && isPartOf(folder, base)) {
+      await folder.finish(); // it was interrupted between its last two steps
+      return base.description;
+    }
+    if (base === undefined) await writeFileAtomic(join(output, vocabularyFile), vocabulary);
+    const { unknown, duplicates } = options;
+    workers = startTextWorkers(input.workers, { vocabulary, unknown, duplicates });
+    const built = await runSources(input, sources, workers, tokens.size, folder, base);
+    if (built.shards.length === 0) {
+      await folder.abandon();
+      throw new DataError("CPM_DATA_EMPTY", "No document is left for the data set", {
+        where: output,
+        got: JSON.stringify(sumStatistics(built.sources.map(({ statistics }) => statistics)).removed),
+        hint: "Look at the reasons, and loosen the filters where they are wrong for this text.",
+      });
+    }
+    const all = mergeSources([...(base?.description.sources ?? []), ...built.sources]);
     const description: DatasetDescription = {
       format: 1,
       tokenizer: {
@@ -140,87 +134,80 @@ export async function buildDataset(input: BuildInput): Promise<DatasetDescriptio
         bosId: tokens.ids.get("<s>")!,
         eosId: tokens.ids.get("</s>")!,
       },
-      options: { ...options },
-      sources: described.sources,
-      shards: described.shards,
-      statistics: sumStatistics(described.sources.map((source) => source.statistics)),
+      options: base?.description.options ?? { ...options },
+      sources: all,
+      shards: [...(base?.description.shards ?? []), ...built.shards],
+      statistics: sumStatistics(all.map((source) => source.statistics)),
     };
-    if (description.statistics.documents === 0) {
-      throw new DataError("CPM_DATA_EMPTY", "No document is left for the data set", {
-        where: output,
-        got: JSON.stringify(description.statistics.removed),
-        hint: "Look at the reasons, and loosen the filters where they are wrong for this text.",
-      });
-    }
     await writeDescription(output, description);
-    await rm(join(output, stateFile), { force: true });
+    await folder.finish();
     return description;
   } finally {
-    await workers.close();
+    await workers?.close();
+    folder?.close();
+    base?.close();
   }
 }
 
-/** The folder is new, empty, or that of the same build interrupted; otherwise it is left alone. */
-async function prepareFolder(output: string, key: string): Promise<BuildState> {
-  await mkdir(join(output, shardFolder), { recursive: true });
-  const fresh: BuildState = { key, shards: [] };
-  const text = await readFile(join(output, stateFile), "utf8").catch(() => undefined);
-  if (text !== undefined) {
-    const parsed = stateSchema.safeParse(JSON.parse(text));
-    if (parsed.success && parsed.data.key === key) return parsed.data;
+/** Builds with one key give the same data set, as far as that can be told without reading all input. */
+async function buildKey(
+  options: BuildOptions,
+  vocabularySha: string,
+  sources: readonly FoundSource[],
+): Promise<string> {
+  const evaluation = [];
+  for (const { files } of await findSources([{ name: "evaluation", paths: options.leakage.files }]))
+    evaluation.push(files);
+  const inputs = sources.map(({ name, field, files }) => [name, field, files.map((file) => [file.name, file.sha256])]);
+  return createHash("sha256")
+    .update(JSON.stringify([options, vocabularySha, inputs, evaluation]))
+    .digest("hex");
+}
+
+/** Whether the shards of the interrupted build are in the data set already. */
+function isPartOf({ earlier }: BuildFolder, { description }: Dataset): boolean {
+  const known = new Set(description.shards.map(({ sha256 }) => sha256));
+  return earlier.length > 0 && earlier.every(({ entry }) => known.has(entry.sha256));
+}
+
+/** Sources of one name become one. */
+function mergeSources(sources: readonly DatasetSource[]): DatasetSource[] {
+  const merged = new Map<string, DatasetSource>();
+  for (const source of sources) {
+    const before = merged.get(source.name);
+    if (before === undefined) merged.set(source.name, source);
+    else {
+      const statistics = sumStatistics([before.statistics, source.statistics]);
+      merged.set(source.name, { ...before, ...source, files: [...before.files, ...source.files], statistics });
+    }
   }
-  const found = (await readdir(output)).filter((name) => name !== shardFolder && !name.startsWith("."));
-  if (text === undefined && found.length === 0) return fresh;
-  const what = found.includes(datasetFile)
-    ? "a finished data set"
-    : text
-      ? "a build of other input or options"
-      : found.join(", ");
-  throw new ConfigError("CPM_DATA_BUILD_OUTPUT", "The output folder holds something else", {
-    where: output,
-    got: what,
-    expected: "a new folder, or that of the same build interrupted",
-    hint: "Give another --output, or remove the folder.",
-  });
+  return [...merged.values()];
 }
-
-async function fingerprint(path: string): Promise<{ bytes: number; sha256: string }> {
-  const digest = createHash("sha256");
-  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20 })) digest.update(chunk as Buffer);
-  return { bytes: (await stat(path)).size, sha256: digest.digest("hex") };
-}
-
-type OpenSource = SourceInput & {
-  readonly files: readonly {
-    readonly path: string;
-    readonly name: string;
-    readonly bytes: number;
-    readonly sha256: string;
-  }[];
-};
 
 async function runSources(
   input: BuildInput,
-  sources: readonly OpenSource[],
+  sources: readonly FoundSource[],
   workers: TextWorkers,
   vocabSize: number,
-  state: BuildState,
-  key: string,
+  folder: BuildFolder,
+  base: Dataset | undefined,
 ) {
   const { output, options, signal } = input;
   const finder = createDuplicateFinder(options.duplicates);
-  const leakage = await leakageIndex(options.leakage.files, options.leakage.letters);
+  for (const shard of base?.shards ?? []) {
+    for (let i = 0; i < shard.documents; i++) finder.remember(shard.hashOf(i));
+  }
+  const leakage = await readLeakageIndex(options.leakage, input.onBadLine);
   const shards: DatasetShard[] = [];
   const described: DatasetSource[] = [];
-  const totalBytes = Math.max(
-    1,
-    sources.reduce((sum, { files }) => sum + files.reduce((s, { bytes }) => s + bytes, 0), 0),
-  );
+  const bytesOf = (files: FoundSource["files"]) => files.reduce((sum, { bytes }) => sum + bytes, 0);
+  const totalBytes = sources.reduce((sum, { files }) => sum + bytesOf(files), 0);
   let doneBytes = 0;
   /** Shards of the earlier build that have not been passed yet. */
-  const waiting = [...state.shards];
-  const finished: BuildState["shards"] = [];
+  const waiting = [...folder.earlier];
   let kept = 0;
+  let newTokens = 0;
+  const start = base?.shards.length ?? 0;
 
   for (const source of sources) {
     const statistics = emptyStatistics();
@@ -231,107 +218,116 @@ async function runSources(
 
     const close = async () => {
       if (inShard === 0) return;
-      const earlier = waiting[0];
+      const earlier = waiting.shift();
       if (earlier !== undefined) {
-        if (earlier.documents !== inShard) throw new Error("internal: an earlier shard has other documents");
-        waiting.shift();
+        if (earlier.entry.documents !== inShard) throw changedInput(output, earlier.entry.file);
         shards.push(earlier.entry);
-        finished.push(earlier);
       } else {
-        const file = `${String(shards.length).padStart(5, "0")}-${source.name.replace(/[^\w.-]+/g, "_")}.cpmtok`;
+        const number = String(start + shards.length).padStart(5, "0");
+        const file = `${number}-${source.name.replace(/[^\w.-]+/g, "_")}.cpmtok`;
         const path = join(output, shardFolder, file);
         const summary = await writer.finish(path);
-        const entry = { file, source: source.name, ...summary, unknown, sha256: (await fingerprint(path)).sha256 };
-        shards.push(entry);
-        finished.push({ documents: inShard, entry });
-        await writeFileAtomic(join(output, stateFile), JSON.stringify({ key, shards: finished } satisfies BuildState));
+        const { sha256 } = await fingerprint(path);
+        // Parsed, so that its keys come in the order in which a later build will read them.
+        shards.push(shardSchema.parse({ file, source: source.name, ...summary, unknown, sha256 }));
+        await folder.save(shards);
       }
       writer = createShardWriter(source.name, vocabSize);
       inShard = 0;
       unknown = 0;
     };
 
-    const take = async (texts: readonly Judged[], result: WorkerResult, tokenized: boolean) => {
+    const take = async ({ texts, result, tokenized }: Task<WorkerResult>) => {
       let idAt = 0;
       let paragraphAt = 0;
       for (const [i, { text, file, line }] of texts.entries()) {
-        const ids = result.ids.subarray(idAt, (idAt += result.idCounts[i]!));
+        const hash = result.hashes[i]!;
+        let ids = result.ids.subarray(idAt, (idAt += result.idCounts[i]!));
         const paragraphs = result.paragraphs.subarray(paragraphAt, (paragraphAt += result.paragraphCounts[i]!));
-        const signature = result.signed[i]
-          ? result.signatures.subarray(i * signatureLength, (i + 1) * signatureLength)
-          : new Uint32Array(0);
-        const reason =
-          finder.check({ hash: result.hashes[i]!, paragraphs, signature }) ??
-          leaks(leakage, text, options.leakage.action, statistics);
+        const signature = result.signatures.subarray(i * signatureLength, (result.signed[i]! + i) * signatureLength);
+        let reason: string | undefined = finder.check({ hash, paragraphs, signature });
+        if (reason === undefined && (leakage?.matches(text) ?? 0) > 0) {
+          statistics.leaking++;
+          input.onLeak?.({ file, line });
+          if (options.leakage.action === "drop") reason = "leakage";
+        }
         if (reason !== undefined) {
           statistics.removed[reason] = (statistics.removed[reason] ?? 0) + 1;
           continue;
         }
-        let document = ids;
-        // Sent out before it was known that an earlier shard ends here.
-        if (!tokenized && waiting.length === 0) {
-          const again = await workers.run({ texts: [text], tokenize: true });
-          document = again.ids;
-          unknown += again.unknownCounts[0]!;
-        } else unknown += result.unknownCounts[i]!;
         inShard++;
-        if (waiting.length > 0) {
+        const earlier = waiting[0];
+        if (earlier !== undefined) {
+          const { shard, entry } = earlier;
+          if (shard.source !== source.name || shard.hashOf(inShard - 1) !== hash)
+            throw changedInput(output, entry.file);
           kept++;
-          if (inShard === waiting[0]!.documents) await close();
+          if (inShard === entry.documents) await close();
           continue;
         }
-        const characters = result.characters[i]!;
-        writer.add({ ids: document, hash: result.hashes[i]!, characters, file, line });
+        unknown += result.unknownCounts[i]!;
+        if (!tokenized) {
+          // Sent out before it was known that the earlier shards end here.
+          const again = await workers.run({ texts: [text], tokenize: true });
+          ids = again.ids;
+          unknown += again.unknownCounts[0]!;
+        }
+        newTokens += ids.length;
+        writer.add({ ids, hash, characters: result.characters[i]!, file, line });
         if (writer.tokens >= options.shardTokens) await close();
       }
     };
 
-    const reading = {
+    const standardInput = input.stdin === undefined ? undefined : fingerprinted(input.stdin);
+    const reading: ReadOptions = {
       ...(source.field === undefined ? {} : { field: source.field }),
       format: options.format,
       encoding: options.encoding,
       strict: input.strict ?? false,
-      stdin: input.stdin,
+      stdin: standardInput?.stream,
       onBadLine: (bad: BadLine) => {
         statistics.badLines++;
         input.onBadLine?.(bad);
       },
     };
     const before = shards.length;
-    for await (const { texts, result, tokenized, file } of inOrder(
-      source,
-      reading,
-      options,
-      statistics,
-      workers,
-      () => waiting.length === 0,
-    )) {
+    const context = { source, reading, options, statistics, workers, ahead: tasksAhead(input.workers) };
+    for await (const task of tasksInOrder(context, () => waiting.length === 0)) {
       signal?.throwIfAborted();
-      await take(texts, result, tokenized);
-      const fileIndex = source.files.findIndex(({ path }) => path === file);
-      const passed = source.files.slice(0, fileIndex).reduce((sum, { bytes }) => sum + bytes, 0);
-      const written = sumStatistics([...described.map((each) => each.statistics)]);
+      await take(task);
+      const sum = (key: "documents" | "tokens") => shards.reduce((total, shard) => total + shard[key], 0);
       input.onProgress?.({
-        done: (doneBytes + passed) / totalBytes,
+        done: totalBytes === 0 ? 0 : Math.min(1, (doneBytes + task.readBytes) / totalBytes),
         source: source.name,
-        documents: written.documents + statistics.documents + inShard,
-        tokens: shards.reduce((sum, shard) => sum + shard.tokens, 0) + writer.tokens,
-        characters: shards.reduce((sum, shard) => sum + shard.characters, 0),
+        documents: sum("documents") + inShard,
+        tokens: sum("tokens") + writer.tokens,
+        newTokens,
         kept,
       });
     }
     await close();
-    doneBytes += source.files.reduce((sum, { bytes }) => sum + bytes, 0);
-    await describeShards(output, shards.slice(before), statistics);
+    doneBytes += bytesOf(source.files);
+    await describeShards(output, shards.slice(before), statistics, options.unknown === "keep");
     described.push({
       name: source.name,
       ...(source.licence === undefined ? {} : { licence: source.licence }),
       ...(source.url === undefined ? {} : { url: source.url }),
-      files: source.files.map(({ name, bytes, sha256 }) => ({ name, bytes, sha256 })),
+      files: source.files.map(({ path, name, bytes, sha256 }) =>
+        path === stdinName && standardInput ? { name, ...standardInput.print() } : { name, bytes, sha256 },
+      ),
       statistics,
     });
   }
+  if (waiting.length > 0) throw changedInput(output, waiting[0]!.entry.file);
   return { shards, sources: described };
+}
+
+function changedInput(output: string, file: string): ConfigError {
+  return new ConfigError("CPM_DATA_BUILD_OUTPUT", "An interrupted build cannot go on: its input is another one now", {
+    where: join(output, shardFolder, file),
+    expected: "the same documents in the same order",
+    hint: "Remove the output folder and build again.",
+  });
 }
 
 /** Statistics of a source are those of its shards: an interrupted build counts like one that was not. */
@@ -339,23 +335,20 @@ async function describeShards(
   output: string,
   shards: readonly DatasetShard[],
   statistics: DatasetStatistics,
+  unknownHasId: boolean,
 ): Promise<void> {
-  let unknown = 0;
-  for (const { file, unknown: inShard } of shards) {
-    unknown += inShard;
+  for (const { file, unknown } of shards) {
+    statistics.unknown += unknown;
     const shard = openShard(join(output, shardFolder, file));
-    for (let i = 0; i < shard.documents; i++) {
-      const bucket = lengthBucket(shard.lengthOf(i));
-      statistics.lengthHistogram[bucket] = (statistics.lengthHistogram[bucket] ?? 0) + 1;
-    }
+    for (let i = 0; i < shard.documents; i++) countLength(statistics.lengthHistogram, shard.lengthOf(i));
     statistics.documents += shard.documents;
     statistics.characters += shard.characters;
     statistics.tokens += shard.tokens;
     shard.close();
   }
-  for (let i = 0; i < statistics.lengthHistogram.length; i++) statistics.lengthHistogram[i] ??= 0;
+  const pieces = statistics.tokens + (unknownHasId ? 0 : statistics.unknown);
   statistics.tokensPerCharacter = statistics.characters === 0 ? 0 : statistics.tokens / statistics.characters;
-  statistics.unknownShare = unknown / Math.max(1, statistics.tokens + unknown);
+  statistics.unknownShare = statistics.unknown / Math.max(1, pieces);
 }
 
 interface Judged {
@@ -364,24 +357,37 @@ interface Judged {
   readonly line: number;
 }
 
+interface Task<R> {
+  readonly texts: readonly Judged[];
+  readonly result: R;
+  readonly tokenized: boolean;
+  /** Bytes of the source that were read when the task was sent. */
+  readonly readBytes: number;
+}
+
 /** Documents of a source that the filters let pass, with the workers' results, in order; some tasks run ahead. */
-async function* inOrder(
-  source: OpenSource,
-  reading: ReadOptions,
-  options: BuildOptions,
-  statistics: DatasetStatistics,
-  workers: TextWorkers,
+async function* tasksInOrder(
+  context: {
+    readonly source: FoundSource;
+    readonly reading: ReadOptions;
+    readonly options: BuildOptions;
+    readonly statistics: DatasetStatistics;
+    readonly workers: TextWorkers;
+    readonly ahead: number;
+  },
   tokenize: () => boolean,
-): AsyncGenerator<{ texts: readonly Judged[]; result: WorkerResult; tokenized: boolean; file: string }> {
-  const running: { texts: Judged[]; result: Promise<WorkerResult>; tokenized: boolean; file: string }[] = [];
-  const ahead = 6;
+): AsyncGenerator<Task<WorkerResult>> {
+  const { source, reading, options, statistics, workers, ahead } = context;
+  const running: Task<Promise<WorkerResult>>[] = [];
   let texts: Judged[] = [];
   let size = 0;
-  const send = (file: string) => {
+  let passedBytes = 0;
+  let fileBytes = 0;
+  const send = () => {
     const tokenized = tokenize();
     const result = workers.run({ texts: texts.map(({ text }) => text), tokenize: tokenized });
     result.catch(() => {}); // seen where it is awaited
-    running.push({ texts, result, tokenized, file });
+    running.push({ texts, result, tokenized, readBytes: passedBytes + fileBytes });
     texts = [];
     size = 0;
   };
@@ -389,8 +395,8 @@ async function* inOrder(
     const task = running.shift()!;
     return { ...task, result: await task.result };
   };
-  for (const { path, name } of source.files) {
-    for await (const document of readDocuments([path], reading)) {
+  for (const { path, name, bytes } of source.files) {
+    for await (const document of readDocuments([path], { ...reading, onBytes: (read) => void (fileBytes = read) })) {
       const text = normalizeText(document.text, options.normalize);
       const reason = filterReason(text, options.filters);
       if (reason !== undefined) {
@@ -400,45 +406,12 @@ async function* inOrder(
       texts.push({ text, file: name, line: document.line });
       size += text.length;
       if (size < taskCharacters) continue;
-      send(path);
+      send();
       while (running.length >= ahead) yield await first();
     }
+    passedBytes += bytes;
+    fileBytes = 0;
   }
-  if (texts.length > 0) send(source.files.at(-1)!.path);
+  if (texts.length > 0) send();
   while (running.length > 0) yield await first();
-}
-
-function leaks(
-  index: LeakageIndex | undefined,
-  text: string,
-  action: "drop" | "report",
-  statistics: DatasetStatistics,
-): "leakage" | undefined {
-  if (index === undefined || index.matches(text) === 0) return undefined;
-  if (action === "drop") return "leakage";
-  statistics.removed["leakage (reported, kept)"] = (statistics.removed["leakage (reported, kept)"] ?? 0) + 1;
-  return undefined;
-}
-
-/** Every string of the evaluation files; of JSON Lines all values, however deep. */
-async function leakageIndex(paths: readonly string[], letters: number): Promise<LeakageIndex | undefined> {
-  if (paths.length === 0) return undefined;
-  const index = createLeakageIndex(letters);
-  const add = (value: unknown, depth: number): void => {
-    if (typeof value === "string") index.add(value);
-    else if (typeof value === "object" && value !== null && depth < 8) {
-      for (const item of Object.values(value)) add(item, depth + 1);
-    }
-  };
-  for (const file of await expandPaths(paths)) {
-    const isJson = /\.(jsonl|ndjson|json)(\.gz|\.zst)?$/i.test(file);
-    for await (const { text } of readDocuments([file], { format: isJson ? "lines" : "auto" })) {
-      try {
-        add(isJson ? JSON.parse(text) : text, 0);
-      } catch {
-        index.add(text);
-      }
-    }
-  }
-  return index;
 }

@@ -34,6 +34,8 @@ export const signatureLength = 64;
 const rowsPerBand = 4;
 const shingleLength = 5;
 const minimumParagraph = 10;
+/** Texts of one form share bands in their thousands; without a bound, comparing them takes the square of their number. */
+const candidatesPerBand = 64;
 
 /** Odd multipliers and offsets of the hash family, from a fixed linear congruence: prints must be the same everywhere. */
 const family = (() => {
@@ -100,6 +102,8 @@ export type DuplicateReason = "duplicate" | "paragraphs" | "nearDuplicate";
 export interface DuplicateFinder {
   /** Why this document repeats earlier ones; one that does not is remembered. */
   check(prints: Prints): DuplicateReason | undefined;
+  /** Remembers a text of which only the hash is left. */
+  remember(hash: bigint): void;
 }
 
 export function createDuplicateFinder(options: DuplicateOptions): DuplicateFinder {
@@ -137,7 +141,7 @@ export function createDuplicateFinder(options: DuplicateOptions): DuplicateFinde
     return false;
   }
 
-  function remember(signature: Uint32Array, keys: readonly number[]): void {
+  function keep(signature: Uint32Array, keys: readonly number[]): void {
     if ((kept + 1) * signatureLength > signatures.length) {
       const grown = new Uint32Array(2 * signatures.length);
       grown.set(signatures);
@@ -146,13 +150,14 @@ export function createDuplicateFinder(options: DuplicateOptions): DuplicateFinde
     signatures.set(signature, kept * signatureLength);
     for (const key of keys) {
       const found = bands.get(key);
-      if (found) found.push(kept);
-      else bands.set(key, [kept]);
+      if (found === undefined) bands.set(key, [kept]);
+      else if (found.length < candidatesPerBand) found.push(kept);
     }
     kept++;
   }
 
   return {
+    remember: (text) => void texts.add(Number(text & 0x1fffffffffffffn)),
     check({ hash: text, paragraphs: ofText, signature }) {
       const known = !texts.add(Number(text & 0x1fffffffffffffn));
       if (options.exact && known) return "duplicate";
@@ -164,7 +169,7 @@ export function createDuplicateFinder(options: DuplicateOptions): DuplicateFinde
       const keys = signature.length > 0 ? bandKeys(signature) : [];
       if (keys.length > 0 && resembles(signature, keys)) return "nearDuplicate";
       for (const paragraph of ofText) paragraphs.add(paragraph);
-      if (keys.length > 0) remember(signature, keys);
+      if (keys.length > 0) keep(signature, keys);
       return undefined;
     },
   };

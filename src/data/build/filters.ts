@@ -35,8 +35,8 @@ export function filterReason(text: string, options: FilterOptions): FilterReason
       letters++;
     } else if ((unit >= 0x41 && unit <= 0x5a) || (unit >= 0x61 && unit <= 0x7a) || (unit >= 0xc0 && unit < 0x2000)) {
       letters++;
-    } else if (unit >= 0x3040 && unit <= 0x30ff) {
-      letters++; // kana
+    } else if ((unit >= 0x3040 && unit <= 0x30ff) || (unit >= 0xac00 && unit <= 0xd7a3)) {
+      letters++; // kana, Hangul
     } else if (!isOrdinary(unit)) {
       symbols++;
     }

@@ -5,7 +5,19 @@
  * evaluation files is hashed, one in four is kept by its hash, and a document that contains one of those kept leaks. A
  * shared passage of n + 16 letters is missed with a chance of about one in a hundred, longer ones hardly ever.
  */
+import { z } from "zod";
 import { createHashSet, type HashSet } from "../../util/hash-set.ts";
+import { type BadLine, expandPaths, readDocuments } from "../read-documents.ts";
+
+export const leakageSchema = z.strictObject({
+  /** Evaluation files: text or JSON Lines, of which every string counts. */
+  files: z.array(z.string()).default([]),
+  /** Letters that a shared passage must have. */
+  letters: z.int().min(8).max(200).default(24),
+  /** Whether a document that shares one is left out. Both are counted and told. */
+  action: z.enum(["drop", "report"]).default("drop"),
+});
+export type LeakageOptions = z.output<typeof leakageSchema>;
 
 export interface LeakageIndex {
   /** Number of runs kept. */
@@ -17,6 +29,8 @@ export interface LeakageIndex {
 }
 
 const sampling = 4;
+/** Of nested JSON values. */
+const maxDepth = 8;
 
 export function createLeakageIndex(length = 24): LeakageIndex {
   const runs: HashSet = createHashSet();
@@ -66,4 +80,36 @@ function eachRun(text: string, length: number, visit: (hash: number) => void): v
     const mixed = Math.imul(a ^ (a >>> 15), 0x85ebca6b);
     if (((mixed ^ (mixed >>> 13)) & (sampling - 1)) === 0) visit(((b >>> 0) & 0x1fffff) * 2 ** 32 + (a >>> 0));
   }
+}
+
+/**
+ * An index of every string of the evaluation files; of JSON Lines all values, however deep, so that no field needs naming.
+ * Undefined where there are none.
+ *
+ * @throws FileError CPM_DATA_FILE where a name has no file
+ */
+export async function readLeakageIndex(
+  { files, letters }: LeakageOptions,
+  onBadLine?: (bad: BadLine) => void,
+): Promise<LeakageIndex | undefined> {
+  if (files.length === 0) return undefined;
+  const index = createLeakageIndex(letters);
+  const add = (value: unknown, depth: number): void => {
+    if (typeof value === "string") index.add(value);
+    else if (typeof value === "object" && value !== null && depth < maxDepth) {
+      for (const item of Object.values(value)) add(item, depth + 1);
+    }
+  };
+  for (const file of await expandPaths(files)) {
+    const isJson = /\.(jsonl|ndjson|json)(\.gz|\.zst)?$/i.test(file);
+    const options = { format: isJson ? ("lines" as const) : ("auto" as const), ...(onBadLine ? { onBadLine } : {}) };
+    for await (const { text } of readDocuments([file], options)) {
+      try {
+        add(isJson ? JSON.parse(text) : text, 0);
+      } catch {
+        index.add(text); // a part of an object over several lines: its strings are in it all the same
+      }
+    }
+  }
+  return index;
 }
