@@ -360,7 +360,7 @@ suite("training features", () => {
     const optimizer = await createAdamW(runtime, parameters, gradients, moments, {
       ...adamWDefaults,
       weightDecay: 0,
-      groups: [{ weightDecay: 0.5, rateFactor: 2 }],
+      groups: [{ match: "*layernorm*", weightDecay: 0.5, rateFactor: 2 }],
     });
     await optimizer.update(0.1, await optimizer.gradientNorm());
     assertClose(parameters.tensors.get(norm)!.view() as Float32Array, Array(config.dimModel).fill(0.9), 1e-6);
@@ -376,7 +376,7 @@ suite("training features", () => {
       const moments = { first: arena(), second: arena(), ema: arena() };
       runtime.write(moments.ema.flat, parameters.flat.view());
       const training = await step();
-      const options = { ...adamWDefaults, ema: { decay: 0.7, warmup } };
+      const options = { ...adamWDefaults, ema: { decay: 0.7, warmup, validate: true } };
       const optimizer = await createAdamW(runtime, parameters, gradients, moments, options);
       const expected = Float64Array.from(parameters.flat.view() as Float32Array);
       for (let t = 1; t <= 4; t++) {

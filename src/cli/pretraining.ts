@@ -152,7 +152,7 @@ async function train(folder: string, recipe: Recipe, resume: boolean, context: C
   const schedule = parseSchedule(recipe.schedule);
   const base = preset(recipe.preset);
   const sizes = Object.fromEntries(Object.entries(recipe.model).filter(([, value]) => value !== undefined));
-  const partial: ModelConfig = { ...base, ...sizes, half: false };
+  const partial: ModelConfig = { ...base, ...sizes, half: false, dropout: recipe.dropout };
   const mixture = recipe.mixtureFile ?? recipe.mixture ?? { sources: recipe.data.map((data) => ({ data })) };
   if (typeof mixture !== "string" && mixture.sources.length === 0)
     throw new ConfigError("CPM_CLI_USAGE", say(context, messages.needRun), { where: "data" });
@@ -223,6 +223,10 @@ async function train(folder: string, recipe: Recipe, resume: boolean, context: C
         recompute: recipe.recompute,
         schedule,
         optimizer: recipe.optimizer,
+        accumulate: recipe.accumulate,
+        zLoss: recipe.zLoss,
+        compute: recipe.compute,
+        lossScale: recipe.lossScale,
         guard: recipe.guard,
         seed: recipe.seed,
         steps: recipe.steps,
@@ -300,7 +304,13 @@ function recorder(
       const mfu = (1000 * flops) / Math.max(1e-9, report.ms) / flopsPerSecond;
       const { rows, columns } = geometry;
       const memoryBytes = process.memoryUsage.rss();
-      writer.append({ type: "step", ...report, rows, columns, mfu, memoryBytes });
+      // What is no number is told by the intervention; JSON has no word for it.
+      const { gradientNorm, sources, ...rest } = report;
+      const norm = Number.isFinite(gradientNorm) && { gradientNorm };
+      const ofSources = { sources: { ...sources } };
+      if (Number.isFinite(report.loss)) {
+        writer.append({ type: "step", ...rest, ...norm, rows, columns, mfu, memoryBytes, ...ofSources });
+      }
       const byTime = recipe.for === undefined ? 0 : report.ms / recipe.for;
       progress.update({
         done: Math.max(report.step / recipe.steps, byTime),
@@ -388,18 +398,19 @@ function recorder(
 /** Writes aside what was trained on when something went wrong: origins, ids and text of every sample. */
 async function dumpSamples(
   folder: string,
-  { step, action, reason, batch }: Intervention,
+  { step, action, reason, batches }: Intervention,
   vocabularyText: string,
 ): Promise<string> {
   const { createAntTokenizer, parseVocabulary } = await import("../tokenizer/index.ts");
   const { writeFileAtomic } = await import("../util/atomic-file.ts");
   const tokenizer = createAntTokenizer(parseVocabulary(new TextEncoder().encode(vocabularyText)));
-  const { input, columns, prompt } = batch.batch;
-  const samples = batch.samples.map((sample) => {
-    const from = sample.row * columns + sample.start;
-    const ids = [...input.subarray(from, from + sample.length)].filter((_, i) => !prompt || prompt[from + i] === 0);
-    return { ...sample, ids, text: tokenizer.decode(ids) };
-  });
+  const samples = batches.flatMap(({ batch: { input, columns, prompt }, samples }) =>
+    samples.map((sample) => {
+      const from = sample.row * columns + sample.start;
+      const ids = [...input.subarray(from, from + sample.length)].filter((_, i) => !prompt || prompt[from + i] === 0);
+      return { ...sample, ids, text: tokenizer.decode(ids) };
+    }),
+  );
   await mkdir(join(folder, "samples"), { recursive: true });
   const path = join(folder, "samples", `step-${String(step).padStart(8, "0")}-${action}.json`);
   await writeFileAtomic(path, `${JSON.stringify({ step, action, reason, samples }, undefined, 1)}\n`);

@@ -14,6 +14,7 @@ import { note, print, say } from "./context.ts";
 import { trainMessages as messages } from "./messages/train.ts";
 import { type Progress, startProgress } from "./progress.ts";
 import { durationSchema, formatInteger, formatNumber } from "./quantity.ts";
+import { stepFeatureFields } from "./step-features.ts";
 
 /** More bad lines than these are only counted. */
 const shownBadLines = 10;
@@ -77,17 +78,7 @@ export const trainingFields = {
     .default({ kind: "cosine", peak: 0.03, warmup: 40, total: 4000, floor: 0.001 })
     .describe(messages.schedule.en)
     .meta({ zh: messages.schedule.zh }),
-  optimizer: z
-    .strictObject({
-      beta1: z.number().min(0).lt(1).default(0.9),
-      beta2: z.number().min(0).lt(1).default(0.999),
-      eps: z.number().positive().default(1e-8),
-      weightDecay: z.number().min(0).default(0.01),
-      clipNorm: z.number().min(0).default(1),
-    })
-    .prefault({})
-    .describe(messages.optimizer.en)
-    .meta({ zh: messages.optimizer.zh }),
+  ...stepFeatureFields,
 } as const;
 
 const schema = z.object(trainingFields);
@@ -139,7 +130,7 @@ export async function trainFromFiles(
     },
   });
   if (badLines > shownBadLines) note(context, say(context, messages.badLines, { count: formatInteger(badLines) }));
-  const config = { ...base, vocabSize: corpus.tokenizer.vocabSize, half: false };
+  const config = { ...base, vocabSize: corpus.tokenizer.vocabSize, half: false, dropout: options.dropout };
   await describe(corpus, options, config, context);
 
   // Threads that sleep between programs leave the cores to what runs beside them, the optimizer above all.

@@ -41,9 +41,9 @@ export interface AdamWOptions {
   /** Largest allowed ‖g‖ of all gradients together; 0 leaves them as they are. */
   readonly clipNorm: number;
   /** Of the layout's groups by index; a group beyond them has the settings above. */
-  readonly groups?: readonly Pick<ParameterGroup, "weightDecay" | "rateFactor">[] | undefined;
+  readonly groups?: readonly ParameterGroup[] | undefined;
   /** Needs `ema` among the moments. */
-  readonly ema?: Pick<EmaOptions, "decay" | "warmup"> | undefined;
+  readonly ema?: EmaOptions | undefined;
 }
 
 export const adamWDefaults: AdamWOptions = { beta1: 0.9, beta2: 0.999, eps: 1e-8, weightDecay: 0.01, clipNorm: 1 };

@@ -38,6 +38,8 @@ export const optimizerSchema = z.strictObject({
   ema: emaSchema.optional(),
 });
 
+export type OptimizerOptions = z.output<typeof optimizerSchema>;
+
 /** d of the average after update `t`, which counts from 1. */
 export function emaDecayAt({ decay, warmup }: Pick<EmaOptions, "decay" | "warmup">, t: number): number {
   return warmup ? Math.min(decay, (1 + t) / (10 + t)) : decay;

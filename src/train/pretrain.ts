@@ -15,7 +15,7 @@ import type { Runtime } from "../runtime/runtime.ts";
 import { CheckpointError, DataError } from "../util/error.ts";
 import { createOwner } from "../util/owner.ts";
 import type { Seed } from "../util/random.ts";
-import { type AdamWOptions, createAdamW } from "./adamw.ts";
+import { createAdamW, type Moments } from "./adamw.ts";
 import { type Arena, arenaLayout, createArena } from "./arena.ts";
 import {
   expendable,
@@ -26,12 +26,15 @@ import {
   type TrainState,
   writeCheckpoint,
 } from "./checkpoint.ts";
-import { createGuard, type GuardOptions } from "./guard.ts";
+import { createGuard, type GuardOptions, type Verdict } from "./guard.ts";
 import { initializeParameter } from "./initialize.ts";
+import { createLossScale, type LossScaleOptions } from "./loss-scale.ts";
+import { groupOf, type OptimizerOptions } from "./optimizer-options.ts";
 import { type ParameterStatistics, parameterStatistics } from "./parameter-statistics.ts";
 import { type GeometryRamp, geometryAt } from "./ramp.ts";
 import { learningRateAt, type Schedule } from "./schedule.ts";
 import { createTrainingStep, type TrainingStep } from "./step.ts";
+import { gradientsOf, lossesBySource, withAverage } from "./update.ts";
 
 export interface PretrainSettings {
   readonly geometry: BatchGeometry;
@@ -39,7 +42,13 @@ export interface PretrainSettings {
   readonly ramp: GeometryRamp;
   readonly recompute: "none" | "block";
   readonly schedule: Schedule;
-  readonly optimizer: AdamWOptions;
+  readonly optimizer: OptimizerOptions;
+  /** Batches that an update is made of; a ramp may change it. */
+  readonly accumulate: number;
+  readonly zLoss: number;
+  readonly compute: "float32" | "float16";
+  /** Of use where `compute` is of 16 bits. */
+  readonly lossScale: LossScaleOptions;
   readonly guard: GuardOptions;
   readonly seed: Seed;
   /** Steps after which training ends. */
@@ -72,6 +81,10 @@ export interface PretrainStep {
   readonly flops: number;
   readonly epoch: number;
   readonly geometry: BatchGeometry;
+  /** Where gradients were scaled: by what. The update was left out if they overflowed: the norm is not finite then. */
+  readonly lossScale?: number;
+  /** Mean loss and targets of each source in the update's batches. */
+  readonly sources: Readonly<Record<string, { readonly nats: number; readonly tokens: number }>>;
 }
 
 export interface Validation {
@@ -80,6 +93,8 @@ export interface Validation {
   /** Mean over all held-out targets. */
   readonly nats: number;
   readonly bitsPerCharacter: number;
+  /** Of the averaged weights. */
+  readonly ema?: boolean;
   readonly sources: Readonly<
     Record<string, { readonly nats: number; readonly tokens: number; readonly bitsPerCharacter: number }>
   >;
@@ -90,7 +105,7 @@ export interface Intervention {
   readonly action: "warn" | "skip" | "rollback" | "stop";
   readonly reason: string;
   /** What was being trained on. */
-  readonly batch: SourceBatch;
+  readonly batches: readonly SourceBatch[];
   readonly details: Readonly<Record<string, unknown>>;
 }
 
@@ -159,16 +174,19 @@ export async function pretrain(
   hooks: PretrainHooks,
 ): Promise<PretrainResult> {
   const { runtime, config, source, vocabularyText, checkpoints } = input;
-  const layout = arenaLayout(parameterTable(config));
+  const { ema, groups } = settings.optimizer;
+  const table = parameterTable(config);
+  const layout = arenaLayout(table, groupOf(groups, table));
   const owner = createOwner();
   const { own } = owner;
   const arena = () => own(createArena(runtime, layout));
   try {
     const parameters = arena();
     const gradients = arena();
-    const moments = { first: arena(), second: arena() };
+    const moments: Moments = { first: arena(), second: arena(), ...(ema && { ema: arena() }) };
     const optimizer = own(await createAdamW(runtime, parameters, gradients, moments, settings.optimizer));
     const guard = createGuard(settings.guard);
+    const lossScale = settings.compute === "float16" ? createLossScale(settings.lossScale) : undefined;
     let step = 0;
     let rateFactor = 1;
     let trainedMs = 0;
@@ -180,6 +198,8 @@ export async function pretrain(
       runtime.write(parameters.flat, snapshot.parameters);
       runtime.write(moments.first.flat, snapshot.first);
       runtime.write(moments.second.flat, snapshot.second);
+      if (moments.ema) runtime.write(moments.ema.flat, snapshot.ema ?? snapshot.parameters);
+      if (lossScale && state.lossScale !== null) lossScale.restore(state.lossScale);
       optimizer.restore(state.updates);
       if (withData) await source.restore(state.data);
       best = state.best;
@@ -208,6 +228,7 @@ export async function pretrain(
         initializeParameter(parameter, values, settings.seed);
         runtime.write(tensor, values);
       }
+      if (moments.ema) runtime.write(moments.ema.flat, parameters.flat.view());
     }
     hooks.onStart?.({ step, tokens: source.tokens, ...(resumedFrom && { resumedFrom }), parameters });
 
@@ -219,7 +240,9 @@ export async function pretrain(
       if (training !== undefined && key === trainingKey) return training;
       training?.dispose();
       training = undefined;
-      const options = { ...geometry, packed: source.packed, recompute: settings.recompute };
+      const { recompute, zLoss, compute, seed } = settings;
+      const dropout = { rate: config.dropout, seed };
+      const options = { ...geometry, packed: source.packed, recompute, zLoss, compute, dropout };
       training = await createTrainingStep(runtime, config, parameters, gradients, options);
       trainingKey = key;
       return training;
@@ -236,7 +259,7 @@ export async function pretrain(
       data: source.state(),
       guard: guard.state(),
       rateFactor,
-      lossScale: null,
+      lossScale: lossScale?.state() ?? null,
       best,
     });
     const checkpoint = async (): Promise<void> => {
@@ -248,15 +271,23 @@ export async function pretrain(
         vocabularyText,
       }));
     };
+    /** The weights that held-out losses and samples are of, where these are not the parameters themselves. */
+    const judged = ema?.validate ? moments.ema : undefined;
     const validate = async (geometry: BatchGeometry): Promise<void> => {
-      validation = await heldOutLosses(await stepFor(geometry), source, geometry, settings.validationPieces, step);
+      const judge = await stepFor(geometry);
+      const found = await withAverage(runtime, parameters, judged, () =>
+        heldOutLosses(judge, source, geometry, settings.validationPieces, step),
+      );
+      validation = found && judged ? { ...found, ema: true } : found;
       if (validation === undefined) return;
       if (best === undefined || validation.nats < best.nats) best = { step, nats: validation.nats };
       hooks.onValidation?.(validation);
     };
 
     let reason: PretrainResult["reason"] = "steps";
-    let geometry = geometryAt(settings.ramp, settings.geometry, step);
+    const shapeNow = () =>
+      geometryAt(settings.ramp, { ...settings.geometry, accumulate: settings.accumulate }, step, source.tokens);
+    let { accumulate, ...geometry } = shapeNow();
     if (step === 0 && settings.every.validation > 0) await validate(geometry);
     let lastCheckpoint = resumedFrom === undefined ? -1 : step;
     const due = (every: number) => every > 0 && step % every === 0;
@@ -265,22 +296,41 @@ export async function pretrain(
       else if (trainedMs >= settings.maxMs) reason = "time";
       if (reason !== "steps") break;
       const startMs = hooks.now();
-      geometry = geometryAt(settings.ramp, settings.geometry, step);
-      const batch = await source.next(geometry);
-      if (batch === undefined) {
+      ({ accumulate, ...geometry } = shapeNow());
+      const batches: SourceBatch[] = [];
+      while (batches.length < accumulate) {
+        const batch = await source.next(geometry);
+        if (batch === undefined) break;
+        batches.push(batch);
+      }
+      if (batches.length === 0) {
         reason = "data";
         break;
       }
       const dataMs = hooks.now() - startMs;
       const learningRate = learningRateAt(settings.schedule, optimizer.steps) * rateFactor;
-      const loss = await (await stepFor(geometry)).lossAndGradients(batch.batch);
-      const gradientNorm = await optimizer.gradientNorm();
-      const verdict = guard.judge(loss, gradientNorm);
-      if (verdict.action === "update" || verdict.action === "warn") await optimizer.update(learningRate, gradientNorm);
+      const gradientScale = lossScale?.scale ?? 1;
+      const { loss, losses } = await gradientsOf(
+        await stepFor(geometry),
+        batches.map(({ batch }) => batch),
+        { gradientScale, draw: step },
+      );
+      const gradientNorm = await optimizer.gradientNorm(gradientScale);
+      // An overflow is part of how a loss scale works, as long as it can be lowered.
+      const overflowed =
+        lossScale !== undefined &&
+        !lossScale.accepts(gradientNorm) &&
+        lossScale.scale < gradientScale &&
+        Number.isFinite(loss);
+      const verdict: Verdict = overflowed ? { action: "update" } : guard.judge(loss, gradientNorm);
+      if (!overflowed && (verdict.action === "update" || verdict.action === "warn")) {
+        await optimizer.update(learningRate, gradientNorm, gradientScale);
+      }
       step++;
       const ms = hooks.now() - startMs;
       trainedMs += ms;
-      for (const change of batch.changes) hooks.onData?.(step, change);
+      for (const change of batches.flatMap(({ changes }) => changes)) hooks.onData?.(step, change);
+      const tokens = batches.reduce((sum, batch) => sum + batch.tokens, 0);
       hooks.onStep?.({
         step,
         tokens: source.tokens,
@@ -289,10 +339,12 @@ export async function pretrain(
         gradientNorm,
         ms,
         dataMs,
-        tokensPerSecond: ms > 0 ? (1000 * batch.tokens) / ms : 0,
-        flops: flopsOf(config, batch.batch),
+        tokensPerSecond: ms > 0 ? (1000 * tokens) / ms : 0,
+        flops: batches.reduce((sum, { batch }) => sum + flopsOf(config, batch), 0),
         epoch: source.epoch,
         geometry,
+        ...(lossScale && { lossScale: gradientScale }),
+        sources: lossesBySource(batches, losses),
       });
       if (verdict.action !== "update") {
         const details: Record<string, unknown> = { loss, gradientNorm, learningRate };
@@ -308,13 +360,15 @@ export async function pretrain(
           }
           guard.rolledBack();
         }
-        await hooks.onIntervention?.({ step, action: verdict.action, reason: verdict.reason, batch, details });
+        await hooks.onIntervention?.({ step, action: verdict.action, reason: verdict.reason, batches, details });
         if (verdict.action === "stop") throw diverged(step, verdict.reason);
         if (verdict.action === "rollback") continue;
       }
       if (due(settings.every.validation) || step === settings.steps) await validate(geometry);
       if (due(settings.every.parameters)) hooks.onParameters?.(step, parameterStatistics(parameters, gradients));
-      if (due(settings.every.samples)) await hooks.onSamples?.(step, parameters);
+      if (due(settings.every.samples)) {
+        await withAverage(runtime, parameters, judged, async () => hooks.onSamples?.(step, parameters));
+      }
       if (due(settings.every.checkpoint)) {
         await checkpoint();
         lastCheckpoint = step;
@@ -333,9 +387,9 @@ function flopsOf(config: ModelConfig, batch: ModelBatch): number {
 }
 
 /** Copies: training changes the originals while these are written. */
-function takeSnapshot(parameters: Arena, moments: { readonly first: Arena; readonly second: Arena }): Snapshot {
+function takeSnapshot(parameters: Arena, { first, second, ema }: Moments): Snapshot {
   const copy = (arena: Arena) => (arena.flat.view() as Float32Array).slice();
-  return { parameters: copy(parameters), first: copy(moments.first), second: copy(moments.second) };
+  return { parameters: copy(parameters), first: copy(first), second: copy(second), ...(ema && { ema: copy(ema) }) };
 }
 
 /** Writes one checkpoint at a time beside training; a second one waits for the first. Old ones go by the rule. */

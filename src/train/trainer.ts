@@ -5,24 +5,34 @@
  * same corpus, settings, threads and no limit of time, losses are the same to the last bit.
  */
 import { createBatchSource, evaluationBatches, type TokenCorpus } from "../data/index.ts";
-import { countTargets } from "../model/batch.ts";
+import { countTargets, type ModelBatch } from "../model/batch.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { parameterTable } from "../model/parameters.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 import { DataError } from "../util/error.ts";
 import { createOwner } from "../util/owner.ts";
 import type { Seed } from "../util/random.ts";
-import { type AdamWOptions, createAdamW } from "./adamw.ts";
+import { type AdamWOptions, createAdamW, type Moments } from "./adamw.ts";
 import { type Arena, arenaLayout, createArena } from "./arena.ts";
 import { initializeParameter } from "./initialize.ts";
+import { createLossScale, type LossScaleOptions } from "./loss-scale.ts";
+import { groupOf } from "./optimizer-options.ts";
 import { learningRateAt, type Schedule } from "./schedule.ts";
 import { createTrainingStep, type TrainingStep } from "./step.ts";
+import { gradientsOf, withAverage } from "./update.ts";
 
 export interface TrainSettings {
   readonly rows: number;
   readonly recompute: "none" | "block";
   readonly schedule: Schedule;
+  /** With an average of the weights it is what is judged and kept. */
   readonly optimizer: AdamWOptions;
+  /** Batches that an update is made of; default 1. */
+  readonly accumulate?: number;
+  readonly zLoss?: number;
+  readonly compute?: "float32" | "float16";
+  /** Needed where `compute` is float16. */
+  readonly lossScale?: LossScaleOptions;
   readonly seed: Seed;
   /** Share of samples with the fill objective. */
   readonly fillShare: number;
@@ -87,8 +97,11 @@ export async function train(
   settings: TrainSettings,
   hooks: TrainHooks,
 ): Promise<TrainResult> {
-  const { rows, seed, maxSteps, maxMs } = settings;
-  const layout = arenaLayout(parameterTable(config));
+  const { rows, seed, maxSteps, maxMs, accumulate = 1, compute = "float32" } = settings;
+  const { groups = [], ema } = settings.optimizer;
+  const table = parameterTable(config);
+  const layout = arenaLayout(table, groupOf(groups, table));
+  const lossScale = compute === "float16" ? createLossScale(settings.lossScale!) : undefined;
   const arena = () => createArena(runtime, layout);
   const parameters = arena();
   const owner = createOwner();
@@ -101,13 +114,16 @@ export async function train(
       runtime.write(parameters.tensors.get(parameter.name)!, values);
     }
     const gradients = own(arena());
-    const moments = { first: own(arena()), second: own(arena()) };
+    const moments: Moments = { first: own(arena()), second: own(arena()), ...(ema && { ema: own(arena()) }) };
+    if (moments.ema) runtime.write(moments.ema.flat, parameters.flat.view());
     const step = own(
       await createTrainingStep(runtime, config, parameters, gradients, {
         rows,
         columns: corpus.train.maxLength,
         recompute: settings.recompute,
         dropout: { rate: config.dropout, seed },
+        zLoss: settings.zLoss,
+        compute,
       }),
     );
     const optimizer = own(await createAdamW(runtime, parameters, gradients, moments, settings.optimizer));
@@ -115,14 +131,20 @@ export async function train(
 
     const evaluate = async (at: number): Promise<Evaluation | undefined> => {
       if (corpus.heldOut.pieces === 0) return undefined;
-      const evaluation = { step: at, loss: await heldOutLoss(step, corpus.heldOut, rows, settings.evaluatePieces) };
+      const loss = await withAverage(runtime, parameters, moments.ema, () =>
+        heldOutLoss(step, corpus.heldOut, rows, settings.evaluatePieces),
+      );
+      const evaluation = { step: at, loss };
       hooks.onEvaluation?.(evaluation);
       return evaluation;
     };
     const before = await evaluate(0);
     let best = before;
     let last = before;
+    /** What is judged and kept. */
+    const weights = moments.ema ?? parameters;
     let bestWeights: Float32Array | undefined;
+    let kept: Float32Array | undefined;
     let withoutBest = 0;
     let lastLoss = Number.NaN;
     let reason: TrainResult["reason"] = "steps";
@@ -140,13 +162,20 @@ export async function train(
         break;
       }
       const learningRate = learningRateAt(settings.schedule, scheduledStep(settings.schedule, updates, timeShare));
-      const next = await batches.next({ rows, columns: corpus.train.maxLength });
-      if (next === undefined) break;
-      const { batch } = next;
-      lastLoss = await step.lossAndGradients(batch, { draw: updates });
-      const gradientNorm = await optimizer.gradientNorm();
-      if (!Number.isFinite(lastLoss) || !Number.isFinite(gradientNorm)) throw diverged(updates, lastLoss, gradientNorm);
-      await optimizer.update(learningRate, gradientNorm);
+      const taken: ModelBatch[] = [];
+      while (taken.length < accumulate) {
+        const next = await batches.next({ rows, columns: corpus.train.maxLength });
+        if (next === undefined) break;
+        taken.push(next.batch);
+      }
+      if (taken.length === 0) break;
+      const gradientScale = lossScale?.scale ?? 1;
+      lastLoss = (await gradientsOf(step, taken, { gradientScale, draw: updates })).loss;
+      const gradientNorm = await optimizer.gradientNorm(gradientScale);
+      const accepted = lossScale?.accepts(gradientNorm) ?? Number.isFinite(gradientNorm);
+      const lowered = lossScale !== undefined && lossScale.scale < gradientScale;
+      if (!Number.isFinite(lastLoss) || !(accepted || lowered)) throw diverged(updates, lastLoss, gradientNorm);
+      if (accepted) await optimizer.update(learningRate, gradientNorm, gradientScale);
       updates++;
       const elapsedMs = hooks.now() - startMs;
       hooks.onStep?.({
@@ -163,7 +192,7 @@ export async function train(
       if (last === undefined || best === undefined) continue;
       if (last.loss < best.loss) {
         best = last;
-        if (settings.keep === "best") bestWeights = (await runtime.download(parameters.flat)) as Float32Array;
+        if (settings.keep === "best") bestWeights = (await runtime.download(weights.flat)) as Float32Array;
         withoutBest = 0;
       } else if (++withoutBest === settings.patience) {
         reason = "patience";
@@ -173,8 +202,10 @@ export async function train(
     if (last && best && before) {
       if (last.step !== updates) last = (await evaluate(updates)) ?? last;
       if (last.loss < best.loss) best = last;
-      else if (settings.keep === "best" && bestWeights) runtime.write(parameters.flat, bestWeights);
+      else if (settings.keep === "best") kept = bestWeights;
     }
+    if (kept === undefined && moments.ema) kept = (await runtime.download(moments.ema.flat)) as Float32Array;
+    if (kept) runtime.write(parameters.flat, kept);
     completed = true;
     return {
       parameters,

@@ -53,7 +53,6 @@ export const trainMessages = defineMessages({
     zh: "学习率：kind 为 cosine、noam、linear 或 constant",
     en: "learning rate: kind is cosine, noam, linear or constant",
   },
-  optimizer: { zh: "AdamW 的参数", en: "AdamW's settings" },
   exampleTiny: { zh: "按配方训练一个很小的模型", en: "a very small model by a recipe" },
   exampleMini: { zh: "自己的语料，训练十分钟", en: "your own corpus, for ten minutes" },
   exists: { zh: "输出文件夹已存在：{path}", en: "the output folder exists already: {path}" },

@@ -1,0 +1,82 @@
+/**
+ * What one update is made of: the gradients of one batch, or of several that are added up, and which weights are judged.
+ *
+ * Every target of an update weighs the same: each batch's losses are multiplied by 1 / (targets of all its batches), so
+ * several small batches give what one large batch would. (Averaging the means of batches would give the targets of a
+ * batch with few of them more weight.)
+ */
+import type { SourceBatch } from "../data/index.ts";
+import { countTargets, type ModelBatch } from "../model/batch.ts";
+import type { Runtime } from "../runtime/runtime.ts";
+import type { Arena } from "./arena.ts";
+import type { TrainingStep } from "./step.ts";
+
+/** More batches than any update is made of: draws of masks are numbered apart. */
+const mostBatches = 65536;
+
+export interface UpdateGradients {
+  /** Mean over all targets. */
+  readonly loss: number;
+  /** −ln p of each target, by batch. */
+  readonly losses: readonly Float32Array[];
+}
+
+/** Leaves the gradients of all batches in the arena. `draw` numbers the update: each batch gets dropout masks of its own. */
+export async function gradientsOf(
+  step: TrainingStep,
+  batches: readonly ModelBatch[],
+  { gradientScale = 1, draw = 0 }: { readonly gradientScale?: number; readonly draw?: number } = {},
+): Promise<UpdateGradients> {
+  const targets = batches.reduce((sum, batch) => sum + countTargets(batch), 0);
+  const scale = 1 / Math.max(1, targets);
+  const losses: Float32Array[] = [];
+  let loss = 0;
+  for (const [i, batch] of batches.entries()) {
+    loss += await step.lossAndGradients(batch, { scale, gradientScale, add: i > 0, draw: draw * mostBatches + i });
+    losses.push(await step.targetLosses());
+  }
+  return { loss, losses };
+}
+
+/** Mean loss and number of targets of each source that an update was made from. */
+export function lossesBySource(
+  batches: readonly Pick<SourceBatch, "batch" | "samples">[],
+  losses: readonly Float32Array[],
+): Record<string, { nats: number; tokens: number }> {
+  const sums = new Map<string, { nats: number; tokens: number }>();
+  batches.forEach(({ batch, samples }, b) => {
+    const sourceAt = new Map<number, string>();
+    for (const { row, start, length, source } of samples) {
+      for (let i = 0; i < length; i++) sourceAt.set(row * batch.columns + start + i, source);
+    }
+    let at = 0;
+    batch.target.forEach((id, i) => {
+      if (id < 0) return;
+      const nats = losses[b]![at++]!;
+      const source = sourceAt.get(i);
+      if (source === undefined) return;
+      const sum = sums.get(source) ?? { nats: 0, tokens: 0 };
+      sums.set(source, { nats: sum.nats + nats, tokens: sum.tokens + 1 });
+    });
+  });
+  return Object.fromEntries(
+    [...sums].map(([source, { nats, tokens }]) => [source, { nats: nats / tokens, tokens }] as const),
+  );
+}
+
+/** Runs something with the averaged weights in the parameters' place; without an average, with the weights as they are. */
+export async function withAverage<T>(
+  runtime: Runtime,
+  parameters: Arena,
+  average: Arena | undefined,
+  run: () => Promise<T>,
+): Promise<T> {
+  if (average === undefined) return run();
+  const weights = (await runtime.download(parameters.flat)) as Float32Array;
+  runtime.write(parameters.flat, await runtime.download(average.flat));
+  try {
+    return await run();
+  } finally {
+    runtime.write(parameters.flat, weights);
+  }
+}
