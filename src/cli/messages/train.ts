@@ -50,8 +50,8 @@ export const trainMessages = defineMessages({
   field: { zh: "JSON Lines 中存放文本的字段", en: "field of a JSON line that holds the text" },
   encoding: { zh: "文本文件的编码", en: "encoding of text files" },
   schedule: {
-    zh: "学习率：kind 为 cosine、noam、linear 或 constant",
-    en: "learning rate: kind is cosine, noam, linear or constant",
+    zh: "学习率：kind 为 cosine、noam、linear、wsd 或 constant",
+    en: "learning rate: kind is cosine, noam, linear, wsd or constant",
   },
   exampleTiny: { zh: "按配方训练一个很小的模型", en: "a very small model by a recipe" },
   exampleMini: { zh: "自己的语料，训练十分钟", en: "your own corpus, for ten minutes" },
