@@ -27,7 +27,7 @@ import { mkdir, open, readdir, rm } from "node:fs/promises";
 import { hostname } from "node:os";
 import { basename, join } from "node:path";
 import { z } from "zod";
-import { writeFileAtomic } from "../util/atomic-file.ts";
+import { fileErrorOf, writeFileAtomic } from "../util/atomic-file.ts";
 import { ConfigError, DataError } from "../util/error.ts";
 import { type NewEvent, parseEvent, type RunEvent } from "./events.ts";
 
@@ -151,8 +151,11 @@ export function newRunId(nowMs: number): string {
  * @throws ConfigError CPM_RUN_EXISTS where the folder holds something; FileError
  */
 export async function createRun(folder: string, description: RunDescription, now: () => number): Promise<RunWriter> {
-  await mkdir(folder, { recursive: true });
-  const found = await readdir(folder);
+  const found = await mkdir(folder, { recursive: true })
+    .then(() => readdir(folder))
+    .catch((error) => {
+      throw fileErrorOf(error, "write", folder);
+    });
   if (found.length > 0) {
     throw new ConfigError("CPM_RUN_EXISTS", "The folder for a new run is not empty", {
       where: folder,
@@ -240,7 +243,7 @@ async function takeLock(folder: string): Promise<void> {
       await handle.close();
       return;
     } catch (error) {
-      if ((error as { code?: string }).code !== "EEXIST") throw error;
+      if ((error as { code?: string }).code !== "EEXIST") throw fileErrorOf(error, "write", path);
     }
     const holder = readHolder(path);
     if (holder !== undefined && (holder.host !== hostname() || isAlive(holder.pid))) {

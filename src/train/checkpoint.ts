@@ -23,7 +23,7 @@ import {
   writeSafetensors,
 } from "../checkpoint/index.ts";
 import type { ModelConfig } from "../model/config.ts";
-import { writeFileAtomic, writeFolderAtomic } from "../util/atomic-file.ts";
+import { fileErrorOf, writeFileAtomic, writeFolderAtomic } from "../util/atomic-file.ts";
 import { CheckpointError } from "../util/error.ts";
 import type { ArenaLayout } from "./arena.ts";
 
@@ -85,7 +85,10 @@ export async function writeCheckpoint(
   const { config, layout, snapshot, state, vocabularyText } = content;
   const path = join(folder, checkpointName(state.step));
   let bytes = 0;
-  await rm(path, { recursive: true, force: true }); // of an attempt before, at the same step
+  // Of an attempt before, at the same step.
+  await rm(path, { recursive: true, force: true }).catch((error) => {
+    throw fileErrorOf(error, "write", path);
+  });
   await writeFolderAtomic(path, async (aside) => {
     await saveCheckpoint(aside, config, tensorsOf(layout, "", snapshot.parameters), {
       files: { "vocab.txt": vocabularyText },
