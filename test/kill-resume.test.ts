@@ -149,7 +149,7 @@ test("a folder that may not be written is told before anything is trained", { ti
   chmodSync(folder, 0o755);
   // The superuser may write everywhere: then somebody else tries.
   const other = process.getuid?.() === 0 ? ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"] : [];
-  const [program, ...words] = [...other, process.execPath, "-e", "0"] as [string, ...string[]];
+  const [program, ...words] = [...other, process.execPath, "-e", "0"] as unknown as [string, ...string[]];
   if (spawnSync(program, words).status !== 0) return context.skip("no other user can run this");
   const { code, stderr } = await runCpm(smallRun(data, join(parent, "run"), 10), other);
   assert.equal(code, 4, stderr);

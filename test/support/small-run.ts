@@ -3,7 +3,8 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { buildDataset, buildOptionsSchema } from "../../src/data/build/build-dataset.ts";
+import { buildDataset } from "../../src/data/build/build-dataset.ts";
+import { buildOptionsSchema } from "../../src/data/build/build-options.ts";
 import { trainVocabulary } from "../../src/tokenizer/index.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
