@@ -108,6 +108,7 @@ test("the cache keeps no more shards open than it may, and what it opens is what
   );
   writeFileSync(join(folder, shardFolder, entries[5]!.file), "CPMTOK01 but no more");
   assert.throws(() => open(5), code("CPM_DATA_SHARD"));
+  assert.throws(() => cache.open(folder, { ...entries[5]!, file: "." }, tokenizer.vocabSize), code("CPM_DATA_FILE"));
   cache.dispose();
   rmSync(folder, { recursive: true });
 });

@@ -210,7 +210,7 @@ function readShard(path: string, file: number): TokenShard {
     const buffer = Buffer.alloc(length);
     let done = 0;
     while (done < length) {
-      const got = readSync(file, buffer, done, length - done, offset + done);
+      const got = readSome(file, buffer, done, offset + done, path);
       if (got === 0) throw bad("it ends too early", `${fileBytes} bytes`);
       done += got;
     }
@@ -297,6 +297,15 @@ function readShard(path: string, file: number): TokenShard {
       open = false;
     },
   };
+}
+
+/** Reads on into the buffer from `at`; the number of bytes. @throws FileError CPM_DATA_FILE */
+function readSome(file: number, buffer: Buffer, at: number, position: number, path: string): number {
+  try {
+    return readSync(file, buffer, at, buffer.length - at, position);
+  } catch (cause) {
+    throw new FileError("CPM_DATA_FILE", "A token shard cannot be read", { where: path, got: String(cause), cause });
+  }
 }
 
 function parseHeader(bytes: Buffer, bad: (what: string, got?: string) => DataError): ShardHeader {
