@@ -395,6 +395,41 @@ test("shards that are appended come at the end of the epoch under way, and are p
   assert.deepEqual(await take(earlier, 1, one), [next]);
 });
 
+test("what comes to a data set begins level with the rest, also where it came between stop and resume", async () => {
+  const alone = { packing: { kind: "none" as const, join: false } };
+  const one = { rows: 1, columns: 80 };
+  const mixture: Mixture = {
+    sources: [
+      { data: join(folder, "b"), epochs: 1 },
+      { data: join(folder, "a"), source: "news" },
+      { data: join(folder, "a"), source: "web" },
+    ],
+  };
+  const [source, stopped] = [await opened(mixture, alone), await opened(mixture, alone)];
+  await take(source, 200, one); // the poems are over
+  await take(stopped, 200, one);
+  const state = roundTrip(stopped.state());
+  const lengths = new Array<number>(40).fill(30);
+  await writeTinyDataset(join(folder, "b"), [
+    { source: "poems", documents: tinyDocuments(2000, lengths) },
+    { source: "songs", documents: tinyDocuments(3000, lengths) },
+  ]);
+  const [first] = await take(source, 1, one);
+  assert.deepEqual(
+    first!.changes.map(({ text }) => text),
+    ["b/poems: +1, 40 documents", "b/songs: +1, 40 documents"],
+  );
+  const counts = new Map<string, number>();
+  for (const { samples } of await take(source, 99, one)) {
+    counts.set(samples[0]!.source, (counts.get(samples[0]!.source) ?? 0) + 1);
+  }
+  // By tokens: news 1200, web 290, poems 390 + 1200, songs 1200.
+  assert.ok([...counts.values()].every((n) => n < 50) && counts.size === 4, JSON.stringify([...counts]));
+  const resumed = await opened(mixture, alone);
+  await resumed.restore(state);
+  assert.deepEqual(await resumed.next(one), first);
+});
+
 test("a description that is out of reach for a while stops nothing", async () => {
   const source = await opened();
   await take(source, 2);

@@ -141,20 +141,19 @@ export async function openMixture(given: Mixture | string, options: MixtureOptio
     }
   }
 
-  /** Puts sources in force, with the positions that there are. */
-  function use(next: Mixture, nextEntries: readonly MixtureEntry[]): void {
+  /** Puts sources in force, with the positions that there are; all begin level where `level` says so. */
+  function use(next: Mixture, nextEntries: readonly MixtureEntry[], level: boolean): void {
     for (const entry of nextEntries) {
       const state = states.get(entry.label);
       if (state !== undefined) checkShards(entry, state);
     }
-    const servedLeast = Math.min(...entries.map(({ label, weight }) => states.get(label)!.served / weight));
-    const level = Number.isFinite(servedLeast) ? servedLeast : 0;
-    const changed = next !== mixture;
+    // Sources whose epochs are over stay behind: where the others are is the most that any has given for its weight.
+    const reached = Math.max(0, ...entries.map(({ label }) => states.get(label)!.served / states.get(label)!.weight));
     streams = new Map();
     for (const entry of nextEntries) {
-      const state = states.get(entry.label) ?? newStreamState(entry, level * entry.weight);
+      const state = states.get(entry.label) ?? newStreamState(entry, entry.weight);
       // Weights count from now on: what was served before must not be made up for.
-      if (changed) state.served = level * entry.weight;
+      if (level) Object.assign(state, { served: reached * entry.weight, weight: entry.weight });
       states.set(entry.label, state);
       const streamOptions = { heldOutShare, minimumTokens, join };
       const random = root.fork("order").fork(entry.label);
@@ -174,7 +173,7 @@ export async function openMixture(given: Mixture | string, options: MixtureOptio
         const next = await readMixture(file);
         if (JSON.stringify(next) !== JSON.stringify(mixture)) {
           await describe(next);
-          use(next, entriesOf(next, options, descriptions, cache));
+          use(next, entriesOf(next, options, descriptions, cache), true);
           changes.push({ what: "mixture", text: mixtureText(entries) });
         }
       } catch (error) {
@@ -205,17 +204,17 @@ export async function openMixture(given: Mixture | string, options: MixtureOptio
       return;
     }
     const next = entriesOf(mixture, options, descriptions, cache);
-    use(mixture, next);
-    for (const entry of entries) {
-      if (entry.folder !== folder) continue;
-      const { shards } = states.get(entry.label)!;
-      const before = shards.at(-1)!;
+    const before = new Map(next.map(({ label }) => [label, states.get(label)?.shards.at(-1) ?? 0]));
+    const grown = next.filter(({ label, shards }) => shards.length !== before.get(label));
+    use(mixture, next, grown.length > 0);
+    for (const entry of grown) {
+      const state = states.get(entry.label)!;
+      const known = before.get(entry.label)!;
       const now = entry.shards.length;
-      if (now === before) continue;
-      shards.push(now);
-      states.get(entry.label)!.digest = shardsDigest(entry, now);
-      const documents = entry.shards.slice(before).reduce((sum, shard) => sum + shard.documents, 0);
-      changes.push({ what: "shards", text: `${entry.label}: +${now - before}, ${documents} documents` });
+      if (known > 0) state.shards.push(now);
+      state.digest = shardsDigest(entry, now);
+      const documents = entry.shards.slice(known).reduce((sum, shard) => sum + shard.documents, 0);
+      changes.push({ what: "shards", text: `${entry.label}: +${now - known}, ${documents} documents` });
     }
   }
 
@@ -227,7 +226,8 @@ export async function openMixture(given: Mixture | string, options: MixtureOptio
         let least: MixtureEntry | undefined;
         let leastServed = Number.POSITIVE_INFINITY;
         for (const entry of entries) {
-          const served = states.get(entry.label)!.served / entry.weight;
+          const { served: given, weight } = states.get(entry.label)!;
+          const served = given / weight;
           if (over.has(entry.label) || served >= leastServed) continue;
           least = entry;
           leastServed = served;
@@ -275,7 +275,7 @@ export async function openMixture(given: Mixture | string, options: MixtureOptio
 
   try {
     await describe(mixture);
-    use(mixture, entriesOf(mixture, options, descriptions, cache));
+    use(mixture, entriesOf(mixture, options, descriptions, cache), false);
   } catch (error) {
     cache.dispose();
     throw error;
@@ -374,12 +374,10 @@ export async function openMixture(given: Mixture | string, options: MixtureOptio
       if (state.options !== optionsKey) throw badState(state.options, optionsKey);
       const inForce = relocated(state.mixture, mixture);
       await describe(inForce);
-      const opened = entriesOf(inForce, options, descriptions, cache);
-      for (const entry of opened) {
-        const stream = state.streams[entry.label];
-        if (stream === undefined) throw badState(`no position of ${entry.label}`, "one for each source");
-        checkShards(entry, stream);
-      }
+      // A source that came to a data set since has no position: the next batch takes it in, with other shards that came.
+      const opened = entriesOf(inForce, options, descriptions, cache).filter(({ label }) => label in state.streams);
+      if (opened.length === 0) throw badState("no position of any source", "one for each");
+      for (const entry of opened) checkShards(entry, state.streams[entry.label]!);
       for (const { source, parts } of [...state.waiting, ...Object.values(state.streams).flatMap(({ open }) => open)]) {
         const entry = opened.find(({ label }) => label === source);
         const isSound = ([shard, document, from, to]: (typeof parts)[number]) =>
@@ -395,7 +393,7 @@ export async function openMixture(given: Mixture | string, options: MixtureOptio
       mixture = inForce;
       ({ waiting, batches, tokens, columns: columnsBefore } = state);
       changes = [];
-      use(mixture, opened);
+      use(mixture, opened, false);
     },
     dispose: () => cache.dispose(),
   };

@@ -29,7 +29,7 @@ function fakeSource(documents: readonly number[], opened: number[] = []): Stream
 const options = { heldOutShare: 0, minimumTokens: 1, join: false };
 
 /** "shard document" of the next samples. */
-function drawn(source: StreamSource, count: number, state = newStreamState(source, 0)): string[] {
+function drawn(source: StreamSource, count: number, state = newStreamState(source, 1)): string[] {
   const stream = createShardStream(source, state, options, createRandom(1));
   return Array.from({ length: count }, () => stream.draw(8)!.parts[0]!.slice(0, 2).join(" "));
 }
@@ -64,7 +64,7 @@ test("an epoch has every document of every shard once, in another order than the
 test("a state from the middle of an epoch goes on there, as long as documents do", () => {
   const source = fakeSource([20, 30]);
   const order = drawn(source, 120);
-  const state = newStreamState(source, 0);
+  const state = newStreamState(source, 1);
   drawn(source, 70, state);
   assert.deepEqual(drawn(source, 50, structuredClone(state)), order.slice(70));
 });
@@ -74,7 +74,7 @@ test("joined samples: first fit into those that wait, and all is given in the en
   const shard = { lengthOf: (i: number) => lengths[i]!, hashOf: () => 0n } as unknown as TokenShard;
   const entry = { documents: lengths.length, sha256: "" } as DatasetShard;
   const source: StreamSource = { label: "s", shards: [entry], epochs: 1, open: () => shard };
-  const stream = createShardStream(source, newStreamState(source, 0), { ...options, join: true }, createRandom(3));
+  const stream = createShardStream(source, newStreamState(source, 1), { ...options, join: true }, createRandom(3));
   const samples = [];
   for (let next = stream.draw(12); next !== undefined; next = stream.draw(12)) samples.push(next);
   assert.ok(samples.every((sample) => sampleTokens(sample) <= 12));

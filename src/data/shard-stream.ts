@@ -41,9 +41,10 @@ export const streamStateSchema = z.object({
   from: counter,
   /** Samples that wait for company. */
   open: z.array(sampleSchema),
-  /** Tokens given; and those that count against the weight. */
   tokens: counter,
+  /** Tokens that count against the weight, and the weight. */
   served: z.number().min(0),
+  weight: z.number().positive(),
 });
 export type StreamState = z.output<typeof streamStateSchema>;
 
@@ -67,7 +68,7 @@ export const groupShards = 8;
 /** Samples that wait to be joined; more of them fill rows better and mix documents from farther apart. */
 const openSamples = 16;
 
-export function newStreamState(source: StreamSource, served: number): StreamState {
+export function newStreamState(source: StreamSource, weight: number): StreamState {
   const shards = source.shards.length;
   return {
     epoch: 0,
@@ -77,7 +78,8 @@ export function newStreamState(source: StreamSource, served: number): StreamStat
     from: 0,
     open: [],
     tokens: 0,
-    served,
+    served: 0,
+    weight,
   };
 }
 
