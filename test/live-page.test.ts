@@ -3,13 +3,16 @@
  * away, need no server as files, obey language, theme and small screens, and run nothing that a run's texts contain.
  */
 import assert from "node:assert/strict";
-import { appendFileSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { after, before, test } from "node:test";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { pagesFolder } from "../src/live/pages.ts";
 import { type LiveServer, startLiveServer } from "../src/live/server.ts";
+import { exportStatic } from "../src/live/static-export.ts";
 import { stepLine, writeSyntheticRun } from "./support/synthetic-run.ts";
 
 const executablePath = [
@@ -190,6 +193,42 @@ test("two runs are compared in one chart", { skip }, async () => {
   assert.equal(await page.locator("section tbody tr").count(), 2);
   assert.deepEqual(faults, []);
   await page.close();
+});
+
+test("a static export needs no server that runs code", { skip }, async () => {
+  const output = join(folder, "..", `${basename(folder)}-site`);
+  await exportStatic({ runs: [join(folder, "one")], pages, output, checkpoints: false });
+  const types: Readonly<Record<string, string>> = {
+    html: "text/html",
+    js: "text/javascript",
+    css: "text/css",
+    svg: "image/svg+xml",
+  };
+  const dumb = createServer((request, response) => {
+    const path = join(
+      output,
+      request
+        .url!.split("?")[0]!
+        .replace(/^\/runs\/zh/, "")
+        .replace(/\/$/, "/index.html"),
+    );
+    if (!existsSync(path)) return void response.writeHead(404).end();
+    response.writeHead(200, { "Content-Type": types[path.split(".").at(-1)!] ?? "application/octet-stream" });
+    response.end(readFileSync(path));
+  });
+  await new Promise<void>((resolve) => dumb.listen(0, "127.0.0.1", resolve));
+  try {
+    const page = await browser.newPage();
+    await page.goto(`http://127.0.0.1:${(dumb.address() as AddressInfo).port}/runs/zh/?lang=zh#/run/one`);
+    await page.waitForSelector('[data-state="static"]');
+    await stepShown(page, "451 / 1,000");
+    await page.waitForSelector(".chart canvas");
+    await page.close();
+  } finally {
+    dumb.closeAllConnections();
+    dumb.close();
+    rmSync(output, { recursive: true });
+  }
 });
 
 test("lines that cannot be read are counted, the others are shown", { skip }, async () => {

@@ -17,6 +17,12 @@ export const liveMessages = defineMessages({
     en: "replay at this speed, 60 shows an hour in a minute; 0: all at once",
   },
   from: { zh: "重放从这个时刻开始（ISO 8601）", en: "moment that a replay begins at (ISO 8601)" },
+  export: { zh: "不开服务，导出为静态文件到这个文件夹", en: "serve nothing: write static files to this folder" },
+  exported: {
+    zh: "已导出到 {path}：{runs} 个训练，{files} 个文件（{written} 个有变化），{bytes}。",
+    en: "Exported to {path}: {runs} runs, {files} files ({written} changed), {bytes}.",
+  },
+  exampleExport: { zh: "导出为静态网页", en: "as static pages" },
   serving: { zh: "直播：{url}（Ctrl-C 结束）", en: "Live at {url} (Ctrl-C ends)" },
   badTime: { zh: "这不是时刻，例如 2022-06-08T16:00:00Z。", en: "This is no moment, as 2022-06-08T16:00:00Z." },
   portTaken: { zh: "端口 {port} 已被占用。", en: "Port {port} is taken." },

@@ -3,8 +3,9 @@ import { once } from "node:events";
 import { z } from "zod";
 import { ConfigError, UnsupportedError } from "../../util/error.ts";
 import { defineCommand } from "../command.ts";
-import { note, print, say } from "../context.ts";
+import { note, print, printJson, say } from "../context.ts";
 import { liveMessages as messages } from "../messages/live.ts";
+import { formatBytes } from "../quantity.ts";
 
 export default defineCommand({
   name: "live",
@@ -14,6 +15,7 @@ export default defineCommand({
   examples: [
     { line: "live runs/", ...messages.example },
     { line: "live runs/zh --replay 60", ...messages.exampleReplay },
+    { line: "live runs/ --export site/ --no-checkpoints", ...messages.exampleExport },
   ],
   schema: z.object({
     runs: z
@@ -25,14 +27,44 @@ export default defineCommand({
     port: z.int().min(0).max(65535).default(8022).describe(messages.port.en).meta({ zh: messages.port.zh, alias: "p" }),
     checkpoints: z.boolean().default(true).describe(messages.checkpoints.en).meta({ zh: messages.checkpoints.zh }),
     frameAncestors: z.string().optional().describe(messages.frame.en).meta({ zh: messages.frame.zh, flag: false }),
+    export: z
+      .string()
+      .min(1)
+      .optional()
+      .describe(messages.export.en)
+      .meta({ zh: messages.export.zh, placeholder: "DIR" }),
     replay: z.number().min(0).optional().describe(messages.replay.en).meta({ zh: messages.replay.zh }),
     from: z.string().optional().describe(messages.from.en).meta({ zh: messages.from.zh }),
   }),
-  async run({ runs, host, port, checkpoints, frameAncestors, replay, from }, context) {
+  async run({ runs, export: output, host, port, checkpoints, frameAncestors, replay, from }, context) {
     const [{ startLiveServer }, { pagesFolder }] = await Promise.all([
       import("../../live/server.ts"),
       import("../../live/pages.ts"),
     ]);
+    if (output !== undefined) {
+      const { exportStatic } = await import("../../live/static-export.ts");
+      const pages = await pagesFolder();
+      const report = await exportStatic({
+        runs: runs.length > 0 ? runs : ["runs"],
+        pages,
+        output,
+        checkpoints,
+        signal: context.signal,
+      });
+      if (context.json) printJson(context, { output, ...report });
+      else
+        print(
+          context,
+          say(context, messages.exported, {
+            path: output,
+            runs: report.runs,
+            files: report.files,
+            written: report.written,
+            bytes: formatBytes(report.bytes),
+          }),
+        );
+      return;
+    }
     const fromMs = from === undefined ? undefined : Date.parse(from);
     if (Number.isNaN(fromMs))
       throw new ConfigError("CPM_CLI_USAGE", say(context, messages.badTime), { where: "from", got: from });
