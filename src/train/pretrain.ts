@@ -329,7 +329,8 @@ export async function pretrain(
       step++;
       const ms = hooks.now() - startMs;
       trainedMs += ms;
-      for (const change of batches.flatMap(({ changes }) => changes)) hooks.onData?.(step, change);
+      const changes = batches.flatMap((batch) => batch.changes);
+      for (const change of changes) hooks.onData?.(step, change);
       const tokens = batches.reduce((sum, batch) => sum + batch.tokens, 0);
       hooks.onStep?.({
         step,
@@ -369,7 +370,9 @@ export async function pretrain(
       if (due(settings.every.samples)) {
         await withAverage(runtime, parameters, judged, async () => hooks.onSamples?.(step, parameters));
       }
-      if (due(settings.every.checkpoint)) {
+      // A resume from before a change of the data would meet it at another step: the position with it is saved at once.
+      const isOther = settings.every.checkpoint > 0 && changes.some(({ what }) => what !== "length");
+      if (due(settings.every.checkpoint) || isOther) {
         await checkpoint();
         lastCheckpoint = step;
       }
