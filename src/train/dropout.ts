@@ -5,7 +5,7 @@
  * Masks are not moved but made in the program, from two random words a row and one a column (`keepMask`); these come from
  * the counted generator. A layer's words lie one after the other in one tensor.
  */
-import { cast, keepMask, mul, reshape, slice, type Tensor } from "../graph/index.ts";
+import { keepMask, keepWhere, reshape, slice, type Tensor } from "../graph/index.ts";
 import type { LayerMask, ModelConfig } from "../model/config.ts";
 import type { Drop, DropPlace } from "../model/cpm-ant.ts";
 import { createRandom, type Seed } from "../util/random.ts";
@@ -60,10 +60,7 @@ export function dropBy(words: Tensor, rate: number, ...block: Parameters<typeof 
     masks.set(place, keepMask(part(start, offsets), part(offsets, last), part(last, end), rate));
     start = end;
   }
-  return (x, place) => {
-    const kept = reshape(cast(masks.get(place)!, x.dtype), x.shape);
-    return mul(mul(x, kept), 1 / (1 - rate));
-  };
+  return (x, place) => keepWhere(reshape(masks.get(place)!, x.shape), x, 1 / (1 - rate));
 }
 
 /** The words of a layer in the draw of a number: an update, or one of its parts. */

@@ -30,6 +30,7 @@ import {
   greaterEqual,
   iota,
   keepMask,
+  keepWhere,
   less,
   lessEqual,
   log,
@@ -386,6 +387,7 @@ export const operatorCases: readonly OperatorCase[] = [
     fn: (a, b, c) => cast(keepMask(a, b, c, 0), "float32"),
     gradient: false,
   },
+  { operator: "keepFactors", name: "matrix", inputs: [bool(3, 4), f(3, 4)], fn: (mask, x) => keepWhere(mask, x, 1.25) },
   {
     operator: "narrow",
     name: "rounding, overflow, small numbers",

@@ -4,7 +4,7 @@ export { constant, iota, type Operand, scalar, size } from "./constant.ts";
 export * from "./elementwise.ts";
 export { narrow, widen } from "./half.ts";
 export { addAt, addRows, gather, gatherElements, scatterAddElements, scatterAddRows } from "./indexing.ts";
-export { keepMask } from "./keep-mask.ts";
+export { keepMask, keepWhere } from "./keep-mask.ts";
 export { logSumExp } from "./log-sum-exp.ts";
 export { boundary, input, stopGradient } from "./mark.ts";
 export { broadcastTo, concat, pad, reshape, slice, transpose } from "./movement.ts";

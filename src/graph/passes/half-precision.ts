@@ -14,7 +14,7 @@ import { broadcastTo } from "../operators/movement.ts";
 import { rmsNorm, softmax } from "../operators/normalization.ts";
 import { matmul } from "../operators/product.ts";
 import { rewrite } from "../rewrite.ts";
-import type { Node, Tensor } from "../tensor.ts";
+import { type Node, reapply, type Tensor } from "../tensor.ts";
 
 /** Results of these are results of their inputs' rounding already, moved or chosen. */
 const exact = new Set([
@@ -33,6 +33,7 @@ const exact = new Set([
   "neg",
   "narrow",
   "widen",
+  "keepFactors",
 ]);
 
 /** Softmax needs no more to see nothing of what is blocked, and a row in which all is blocked stays finite. */
@@ -51,6 +52,9 @@ function inHalf(node: Node): readonly Tensor[] | undefined {
     const ones = broadcastTo(scalar(1), b.shape);
     return [half(mul(half(rmsNorm(a, ones, attributes.eps)), b)), outputs[1]!];
   }
+  // Moved as 16 bits, so that what is stored of it is no larger.
+  const moves = operator.name === "reshape" || operator.name === "transpose";
+  if (moves && a.node.operator.name === "widen") return [widen(reapply(node, [a.node.inputs[0]!]).outputs[0]!)];
   return exact.has(operator.name) ? undefined : outputs.map(half);
 }
 
