@@ -13,6 +13,7 @@ export type PickleValue =
   | number
   | bigint
   | string
+  | PickleBytes
   | PickleTuple
   | PickleList
   | PickleDict
@@ -20,6 +21,11 @@ export type PickleValue =
   | PicklePersistent
   | PickleBuilt;
 
+/** A view of the pickle's own bytes. */
+export interface PickleBytes {
+  readonly kind: "bytes";
+  readonly bytes: Uint8Array;
+}
 export interface PickleTuple {
   readonly kind: "tuple";
   readonly items: readonly PickleValue[];
@@ -57,6 +63,10 @@ export interface AllowedGlobal {
 export interface PickleOptions {
   /** Allowed names as `module name`. */
   readonly globals: ReadonlyMap<string, AllowedGlobal>;
+  /** Whether byte strings may occur; state dicts have none. */
+  readonly bytes?: boolean | undefined;
+  /** Gives a state to what an allowed call made. Throws a `PickleArgumentError`. Without it, only dicts may have one. */
+  readonly build?: ((object: PickleBuilt, state: PickleValue) => void) | undefined;
   /** The file and entry, for errors. */
   readonly where: string;
 }
@@ -113,6 +123,12 @@ export function unpickle(bytes: Uint8Array, options: PickleOptions): PickleValue
   return new Machine(bytes, options).run();
 }
 
+/** The value of a pickle that others follow, and where it ends. Throws like `unpickle`. */
+export function unpickleFirst(bytes: Uint8Array, options: PickleOptions): { value: PickleValue; end: number } {
+  const machine = new Machine(bytes, options);
+  return { value: machine.run(), end: machine.at };
+}
+
 class Machine {
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
@@ -127,6 +143,11 @@ class Machine {
     this.#bytes = bytes;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
     this.#options = options;
+  }
+
+  /** Bytes read so far. */
+  get at(): number {
+    return this.#at;
   }
 
   run(): PickleValue {
@@ -266,15 +287,27 @@ class Machine {
       case 0x62: // BUILD
         this.#build(start);
         return;
-      default: {
-        const name = refused[opcode] ?? `0x${opcode.toString(16).padStart(2, "0")}`;
-        throw this.#error(
-          "CPM_PICKLE_OPCODE",
-          `the pickle has the instruction ${name}, which tensors do not need`,
-          start,
-        );
-      }
+      case 0x42: // BINBYTES
+        if (!this.#options.bytes) break;
+        this.#stack.push(this.#rawBytes(this.#view.getUint32(this.#take(4), true)));
+        return;
+      case 0x43: // SHORT_BINBYTES
+        if (!this.#options.bytes) break;
+        this.#stack.push(this.#rawBytes(this.#view.getUint8(this.#take(1))));
+        return;
+      case 0x8e: // BINBYTES8
+      case 0x96: // BYTEARRAY8
+        if (!this.#options.bytes) break;
+        this.#stack.push(this.#rawBytes(this.#length64()));
+        return;
     }
+    const name = refused[opcode] ?? `0x${opcode.toString(16).padStart(2, "0")}`;
+    throw this.#error("CPM_PICKLE_OPCODE", `the pickle has the instruction ${name}, which is not carried out`, start);
+  }
+
+  #rawBytes(length: number): PickleBytes {
+    const start = this.#take(length);
+    return { kind: "bytes", bytes: this.#bytes.subarray(start, start + length) };
   }
 
   #global(module: string, name: string, start: number): PickleGlobal {
@@ -283,7 +316,7 @@ class Machine {
     const shown = `${module}.${name}`.slice(0, 200);
     throw new CheckpointError(
       "CPM_PICKLE_GLOBAL",
-      `the file names ${JSON.stringify(shown)}, which tensors do not need`,
+      `the file names ${JSON.stringify(shown)}, which is not allowed there`,
       {
         where: `${this.#options.where}, byte ${start}`,
         expected: [...this.#options.globals.keys()].map((allowed) => allowed.replace(" ", ".")).join(", "),
@@ -305,21 +338,32 @@ class Machine {
         start,
       );
     }
-    try {
-      this.#stack.push(call(args.items));
-    } catch (cause) {
-      if (!(cause instanceof PickleArgumentError)) throw cause;
-      const what = `the pickle calls ${callee.name.replace(" ", ".")} with other arguments: ${cause.message}`;
-      throw this.#error("CPM_PICKLE_CALL", what, start);
-    }
+    this.#stack.push(this.#allowed(() => call(args.items), callee.name.replace(" ", "."), start));
   }
 
   /** State of a dict (PyTorch keeps the versions of modules there) changes none of its entries and is dropped. */
   #build(start: number): void {
-    this.#pop();
+    const state = this.#pop();
     const object = this.#top();
-    if (typeof object === "object" && object !== null && object.kind === "dict") return;
+    if (typeof object === "object" && object !== null) {
+      if (object.kind === "dict") return;
+      if (object.kind === "built" && this.#options.build !== undefined) {
+        const { build } = this.#options;
+        this.#allowed(() => build(object, state), "a state", start);
+        return;
+      }
+    }
     throw this.#error("CPM_PICKLE_CALL", "the pickle sets the state of something that is no dict", start);
+  }
+
+  /** Runs what was allowed; its refusal becomes an error of the pickle. */
+  #allowed<T>(run: () => T, what: string, start: number): T {
+    try {
+      return run();
+    } catch (cause) {
+      if (!(cause instanceof PickleArgumentError)) throw cause;
+      throw this.#error("CPM_PICKLE_CALL", `the pickle calls ${what} with other arguments: ${cause.message}`, start);
+    }
   }
 
   #append(values: readonly PickleValue[]): void {

@@ -56,6 +56,11 @@ export const verbs: readonly Verb[] = [
     load: () => import("./verbs/data-build.ts"),
   },
   {
+    name: "data import",
+    summary: { zh: "读入 CPM-Live 的二进制数据集", en: "take over a binary data set of CPM-Live" },
+    load: () => import("./verbs/data-import.ts"),
+  },
+  {
     name: "data view",
     summary: { zh: "看训练样本：提示、上下文、目标", en: "look at training samples: prompt, context, targets" },
     load: () => import("./verbs/data-view.ts"),

@@ -25,6 +25,7 @@ export {
   readDescription,
   readVocabularyText,
 } from "./dataset.ts";
+export { type ImportInput, importDataset } from "./import/import-dataset.ts";
 export { type MixtureOptions, type MixturePart, type MixtureSource, openMixture } from "./mixture.ts";
 export { type Mixture, mixtureSchema, readMixture } from "./mixture-file.ts";
 export { allTargets, drawTargets, type Objective, objectiveLayout, objectiveTypes, writeSample } from "./objectives.ts";

@@ -27,6 +27,11 @@ export const datasetErrors: ErrorEntries = {
     en: "The output folder of a build holds something else.",
     remedy: { zh: "换一个 --output，或删去该文件夹。", en: "Give another --output, or remove the folder." },
   },
+  CPM_DATA_IMPORT: {
+    zh: "这里没有可读入的 CPM-Live 数据集。",
+    en: "A folder holds no binary data set of CPM-Live, or its meta.bin is damaged.",
+    remedy: { zh: "给出含 meta.bin 的文件夹。", en: "Give the folder that has meta.bin." },
+  },
   CPM_DATA_MIXTURE: {
     zh: "数据混合的写法有误。",
     en: "A mixture of data sets is not as it must be.",
