@@ -81,6 +81,14 @@ export const verbs: readonly Verb[] = [
     load: () => import("./verbs/live.ts"),
   },
   {
+    name: "export",
+    summary: {
+      zh: "导出训练记录：TensorBoard、Prometheus、CSV、JSON",
+      en: "export a run: TensorBoard, Prometheus, CSV, JSON",
+    },
+    load: () => import("./verbs/export.ts"),
+  },
+  {
     name: "generate",
     summary: { zh: "让模型续写文本", en: "let a model continue texts" },
     load: () => import("./verbs/generate.ts"),

@@ -25,6 +25,11 @@ export const runErrors: ErrorEntries = {
     en: "The recipe in a run's folder is not as it must be.",
     remedy: { zh: "改正 run.json 中的 recipe。", en: "Correct the recipe in run.json." },
   },
+  CPM_LIVE_ALERT: {
+    zh: "告警的写法有误。",
+    en: "A webhook alert of a recipe is not as it must be.",
+    remedy: { zh: "按提示改正 alerts。", en: "Correct alerts as the error says." },
+  },
   CPM_LIVE_PAGES: {
     zh: "找不到直播网页。",
     en: "The live pages are neither in the package nor can they be built.",
