@@ -15,10 +15,13 @@ import {
   truncateSync,
   writeFileSync,
 } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
+import { readPublicRun } from "../src/live/public-description.ts";
 import { finalWeights, runCpm, smallDataset, smallRun, startCpm } from "./support/small-run.ts";
 
 const steps = 40;
@@ -165,4 +168,31 @@ test("two processes cannot write one run", { timeout: 60_000 }, async () => {
   await ended;
   assert.equal(code, 2, stderr);
   assert.match(stderr, /CPM_RUN_LOCKED/);
+});
+
+test("alerts of the recipe are posted; their address is in no public description", { timeout: 60_000 }, async () => {
+  const bodies: { kind: string }[] = [];
+  const server = createServer((request, response) => {
+    let body = "";
+    request.on("data", (chunk) => {
+      body += chunk;
+    });
+    request.on("end", () => {
+      bodies.push(JSON.parse(body) as { kind: string });
+      response.end();
+    });
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const { port } = server.address() as AddressInfo;
+  const recipe = join(folder, "alerts.yaml");
+  writeFileSync(recipe, `alerts:\n  - url: http://127.0.0.1:${port}/secret\n    on: [start, end]\n`);
+  const run = join(folder, "alerting");
+  const { code, stderr } = await runCpm([...smallRun(data, run, 5), "-c", recipe]);
+  server.close();
+  assert.equal(code, 0, stderr);
+  assert.deepEqual(
+    bodies.map(({ kind }) => kind),
+    ["start", "end"],
+  );
+  assert.doesNotMatch(JSON.stringify(readPublicRun(run)), /secret/);
 });

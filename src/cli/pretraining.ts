@@ -7,6 +7,7 @@ import { join, relative, resolve } from "node:path";
 import { z } from "zod";
 import { mixtureSchema } from "../data/mixture-file.ts";
 import { packingSchema } from "../data/packing.ts";
+import { alertSchema } from "../live/alerts.ts";
 import { ledgerAssumptionsSchema, type RunDescription, type RunWriter } from "../live/run-folder.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { retentionSchema } from "../train/checkpoint.ts";
@@ -97,6 +98,12 @@ export const pretrainFields = {
     .default(48)
     .describe(messages.sampleTokens.en)
     .meta({ zh: messages.sampleTokens.zh, flag: false }),
+  alerts: z
+    .array(alertSchema)
+    .max(16)
+    .default([])
+    .describe(messages.alerts.en)
+    .meta({ zh: messages.alerts.zh, flag: false }),
   ledger: ledgerAssumptionsSchema.optional().describe(messages.ledger.en).meta({ zh: messages.ledger.zh }),
 } as const;
 
@@ -194,9 +201,10 @@ async function train(folder: string, recipe: Recipe, resume: boolean, context: C
     ...(recipe.ledger && { ledger: recipe.ledger }),
     productFlopsPerSecond: product.gflops * 1e9,
   };
-  const writer = resume
+  const record = resume
     ? await live.reopenRun(folder, context.now)
     : await live.createRun(folder, description, context.now);
+  const writer = recipe.alerts.length === 0 ? record : await alerting(record, recipe.alerts, context);
   if (resume) await writer.update({ status: "running" });
   const attempt = resume ? await attemptsOf(folder) : 1;
   note(
@@ -259,6 +267,19 @@ async function train(folder: string, recipe: Recipe, resume: boolean, context: C
     await writer.close();
     source.dispose();
   }
+}
+
+/** The record's writer with alerts beside it. */
+async function alerting(record: RunWriter, alerts: Recipe["alerts"], context: CommandContext): Promise<RunWriter> {
+  const { createAlerter, resolveHeaders, withAlerts } = await import("../live/alerts.ts");
+  const { id, name } = record.description;
+  const alerter = createAlerter({
+    run: { id, name },
+    alerts: resolveHeaders(alerts, context.env),
+    now: context.now,
+    onFailure: (reason) => note(context, say(context, messages.alertFailed, { reason })),
+  });
+  return withAlerts(record, alerter, context.now);
 }
 
 /** How often the run was started, this time included. */

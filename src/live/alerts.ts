@@ -5,6 +5,7 @@
 import { z } from "zod";
 import { ConfigError } from "../util/error.ts";
 import type { RunEvent } from "./events.ts";
+import type { RunWriter } from "./run-folder.ts";
 
 export const alertKinds = ["start", "intervention", "checkpointTrouble", "stall", "end", "failure"] as const;
 export type AlertKind = (typeof alertKinds)[number];
@@ -13,7 +14,7 @@ export const alertSchema = z.strictObject({
   /** http or https. */
   url: z.url({ protocol: /^https?$/ }).max(2048),
   on: z.array(z.enum(alertKinds)).min(1).default(["intervention", "stall", "end", "failure"]),
-  /** Sent as headers; not written into logs or the run's record. */
+  /** Sent as headers; a value such as "$HOOK_TOKEN" is taken from the environment. */
   headers: z.record(z.string().max(128), z.string().max(4096)).default({}),
   /** Silence after the newest step that counts as a stall. */
   stallMinutes: z.number().positive().default(30),
@@ -134,6 +135,47 @@ export function createAlerter({ run, alerts, now, onFailure, retryMs = 5000 }: A
       clearTimeout(timer);
     },
   };
+}
+
+/** Between two looks at the clock. */
+const tickMs = 15_000;
+
+/** A writer of a run's record that shows every event to an alerter, and the clock to it meanwhile. */
+export function withAlerts(writer: RunWriter, alerter: Alerter, now: () => number): RunWriter {
+  const timer = setInterval(() => alerter.tick(), tickMs);
+  timer.unref();
+  return {
+    folder: writer.folder,
+    get description() {
+      return writer.description;
+    },
+    append(event, durable) {
+      writer.append(event, durable);
+      alerter.see({ time: new Date(now()).toISOString(), ...event } as RunEvent);
+    },
+    update: (changes) => writer.update(changes),
+    async close() {
+      clearInterval(timer);
+      await writer.close();
+      await alerter.close();
+    },
+  };
+}
+
+/** Header values that name a variable of the environment, as "$HOOK_TOKEN": so that no secret stands in a recipe. */
+export function resolveHeaders(
+  alerts: readonly AlertOptions[],
+  env: Readonly<Record<string, string | undefined>>,
+): AlertOptions[] {
+  return alerts.map((alert) => ({
+    ...alert,
+    headers: Object.fromEntries(
+      Object.entries(alert.headers).map(([name, value]) => [
+        name,
+        value.startsWith("$") ? (env[value.slice(1)] ?? "") : value,
+      ]),
+    ),
+  }));
 }
 
 /** Addresses often hold a secret behind the host. */

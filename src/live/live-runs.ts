@@ -2,7 +2,10 @@
 
 import { type EventFeed, openFileFeed } from "./event-feed.ts";
 import { createEventStream, type EventStream } from "./event-stream.ts";
+import { parseEvent } from "./events.ts";
+import { createRunMetrics, type RunMetrics } from "./prometheus.ts";
 import type { RunSummary } from "./protocol.ts";
+import { readPublicRun } from "./public-description.ts";
 import { openReplayFeed, type ReplayOptions } from "./replay.ts";
 import { findRuns, type RunDescription, readRun } from "./run-folder.ts";
 
@@ -11,6 +14,7 @@ export interface LiveRun {
   readonly folder: string;
   readonly feed: EventFeed;
   readonly stream: EventStream;
+  readonly metrics: RunMetrics;
   readonly replaySpeed?: number;
   describe(): RunDescription;
 }
@@ -57,13 +61,16 @@ export async function openLiveRuns(
 
   async function openRun(id: string, folder: string): Promise<LiveRun> {
     const feed = await (replay ? openReplayFeed(folder, { ...replay, now }) : openFileFeed(folder));
+    const metrics = createRunMetrics();
+    await countEvents(feed, metrics);
     const run: LiveRun = {
       id,
       folder,
       feed,
       stream: createEventStream(feed),
+      metrics,
       ...(replay && { replaySpeed: replay.speed }),
-      describe: () => readRun(folder),
+      describe: () => readPublicRun(folder),
     };
     open.set(id, run);
     return run;
@@ -121,4 +128,27 @@ export async function openLiveRuns(
       open.clear();
     },
   };
+}
+
+/** Follows a feed from its first byte, what is there already included. */
+async function countEvents(feed: EventFeed, metrics: RunMetrics): Promise<void> {
+  let at = 0;
+  const take = (lines: Buffer) => {
+    for (const line of lines.toString("utf8").split("\n")) {
+      const event = line === "" ? undefined : parseEvent(line);
+      if (event !== undefined) metrics.add(event);
+    }
+  };
+  feed.subscribe((from, lines) => {
+    if (from !== at) return; // still reading what came before
+    at += lines.length;
+    take(lines);
+  });
+  while (at < feed.size) {
+    const part = await feed.read(at, Math.min(feed.size, at + (1 << 20)));
+    const end = part.lastIndexOf(10) + 1;
+    if (end === 0) break;
+    at += end;
+    take(part.subarray(0, end));
+  }
 }

@@ -12,6 +12,7 @@ import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import { type Context, Hono } from "hono";
 import { listCheckpoints } from "../train/checkpoint.ts";
 import { type LiveRun, type LiveRuns, openLiveRuns } from "./live-runs.ts";
+import { prometheusText } from "./prometheus.ts";
 import type { CheckpointEntry } from "./protocol.ts";
 import { fileInside, fileResponse, parseRange } from "./range.ts";
 import type { ReplayOptions } from "./replay.ts";
@@ -142,14 +143,11 @@ export function liveApp(runs: LiveRuns, options: LiveServerOptions): Hono<Env> {
 
   app.get("/health", (c) => c.json({ ok: true, viewers: viewersOf(runs) }, 200, fresh));
   app.get("/metrics", async (c) => {
-    const lines = [
-      "# TYPE cpm_live_viewers gauge",
-      `cpm_live_viewers ${viewersOf(runs)}`,
-      "# TYPE cpm_live_event_bytes gauge",
-    ];
-    for (const run of await runs.list()) lines.push(`cpm_live_event_bytes{run="${run.id}"} ${run.eventBytes}`);
-    lines.push("# TYPE cpm_live_resident_bytes gauge", `cpm_live_resident_bytes ${process.memoryUsage.rss()}`);
-    return c.text(`${lines.join("\n")}\n`, 200, { "Content-Type": "text/plain; version=0.0.4; charset=utf-8" });
+    await runs.list();
+    const open = [...runs.open.values()].map((run) => ({ run: run.describe(), metrics: run.metrics }));
+    const own = { cpm_live_viewers: viewersOf(runs), cpm_live_resident_bytes: process.memoryUsage.rss() };
+    const type = "text/plain; version=0.0.4; charset=utf-8";
+    return c.text(prometheusText(open, own), 200, { ...fresh, "Content-Type": type });
   });
   app.get("/api/runs.json", async (c) => c.json(await runs.list(), 200, fresh));
   app.get(

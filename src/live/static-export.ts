@@ -13,7 +13,8 @@ import { listCheckpoints } from "../train/checkpoint.ts";
 import { fileErrorOf, writeFileAtomic } from "../util/atomic-file.ts";
 import { DataError } from "../util/error.ts";
 import type { CheckpointEntry, RunSummary } from "./protocol.ts";
-import { checkpointsFolder, eventsFile, findRuns, readEvents, readRun } from "./run-folder.ts";
+import { readPublicRun } from "./public-description.ts";
+import { checkpointsFolder, eventsFile, findRuns, readEvents } from "./run-folder.ts";
 
 export interface StaticExportOptions {
   /** Runs, or folders of runs. */
@@ -83,7 +84,7 @@ export async function exportStatic(options: StaticExportOptions): Promise<Static
 
   const summaries: RunSummary[] = [];
   for (const folder of folders) {
-    const run = readRun(folder);
+    const run = readPublicRun(folder);
     const base = `api/runs/${run.id}`;
     await write(`${base}/run.json`, JSON.stringify(run));
     const events = await wholeEvents(folder);

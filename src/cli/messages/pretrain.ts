@@ -41,6 +41,11 @@ export const pretrainMessages = defineMessages({
   guard: { zh: "损失或梯度异常时怎么办", en: "what happens when losses or gradients go wrong" },
   samplePrompts: { zh: "训练中让模型续写的开头", en: "beginnings that the model continues during training" },
   sampleTokens: { zh: "每次续写多少 token", en: "tokens of each continuation" },
+  alerts: {
+    zh: "告警：url，可有 on、headers、stallMinutes；以 JSON 发出。不会出现在网页与导出中",
+    en: "webhook alerts: url, and perhaps on, headers, stallMinutes; posted as JSON. Never shown on pages or in exports",
+  },
+  alertFailed: { zh: "告警没有送达：{reason}", en: "An alert was not delivered: {reason}" },
   ledger: {
     zh: "成本与碳排放的假设：设备、功率、价格、电网",
     en: "assumptions for cost and carbon: devices, watts, prices, grid",
