@@ -145,17 +145,51 @@ test("wrong input is an error with a code", async () => {
   assert.equal((await runCli(["data", "build", path, "--vocab", vocab, ...output("x6"), "--workers", "0"])).code, 0);
 });
 
+test("the recipe of a folder with sources and licences, in miniature", async () => {
+  const folder = join(root, "recipe");
+  mkdirSync(join(folder, "texts", "encyclopedia"), { recursive: true });
+  mkdirSync(join(folder, "evaluation"));
+  const passage = "请问河边的人家为什么每天早上都要走过小桥去打水，试着用自己的话说一说";
+  writeFileSync(join(folder, "texts", "novels-1.jsonl.gz"), gzipSync(jsonLines(texts(30))));
+  writeFileSync(join(folder, "texts", "novels-2.jsonl.gz"), gzipSync(jsonLines([...texts(20, 30), texts(1)[0]!])));
+  const entries = [...texts(15, 50), `百科：${passage}。`].map((content) => JSON.stringify({ content }));
+  writeFileSync(join(folder, "texts", "encyclopedia", "a.jsonl"), entries.join("\n"));
+  writeFileSync(join(folder, "evaluation", "questions.jsonl"), JSON.stringify({ question: passage }));
+  const recipe = fileURLToPath(new URL("../recipes/data/sources.yaml", import.meta.url));
+  const before = process.cwd();
+  process.chdir(folder);
+  try {
+    const words = ["data", "build", "-c", recipe, "--output", "data/zh", "--vocab-size", "700", "--workers", "0"];
+    const { code, stdout, stderr } = await runCli([...words, "--json"]);
+    assert.equal(code, 0, stderr);
+    const { sources, statistics } = JSON.parse(stdout);
+    assert.deepEqual(
+      sources.map((source: { name: string; licence: string; statistics: { documents: number } }) => [
+        source.name,
+        source.licence,
+        source.statistics.documents,
+      ]),
+      [
+        ["novels", "public domain", 50],
+        ["encyclopedia", "CC BY-SA 4.0", 15],
+      ],
+    );
+    assert.deepEqual(statistics.removed, { duplicate: 1, leakage: 1 });
+  } finally {
+    process.chdir(before);
+  }
+});
+
 test("killed with SIGKILL in the middle of its input, a build goes on from its shards", async () => {
-  const lines = jsonLines(texts(2800));
+  const lines = jsonLines(texts(2200));
   const half = lines.lastIndexOf("\n", lines.length / 2) + 1;
-  const start = (output: string) => {
-    const words = ["data", "build", "-", "--vocab", vocab, "-o", output, "--workers", "0", "--lang", "en"];
-    const options = ["--set", "options.shardTokens=30000", "--set", "options.format=jsonl"];
-    return spawn(process.execPath, [bin, ...words, ...options], { stdio: ["pipe", "ignore", "pipe"] });
-  };
+  const words = ["data", "build", "-", "--vocab", vocab, "--workers", "0", "--lang", "en"];
+  for (const setting of ["shardTokens=30000", "format=jsonl", "duplicates.similarity=0"]) {
+    words.push("--set", `options.${setting}`);
+  }
   const folder = join(root, "killed");
   mkdirSync(folder);
-  const killed = start(folder);
+  const killed = spawn(process.execPath, [bin, ...words, "-o", folder], { stdio: ["pipe", "ignore", "pipe"] });
   const watcher = watch(folder, (_, name) => {
     if (name !== "build.json") return;
     const { shards } = JSON.parse(readFileSync(join(folder, name), "utf8"));
@@ -169,16 +203,9 @@ test("killed with SIGKILL in the middle of its input, a build goes on from its s
   watcher.close();
   assert.equal(signal, "SIGKILL", error);
   assert.ok(!existsSync(join(folder, "dataset.json")));
-  const finish = async (output: string) => {
-    const child = start(output);
-    let told = "";
-    child.stderr.on("data", (text) => (told += text));
-    child.stdin.end(lines);
-    assert.deepEqual(await once(child, "close"), [0, null], told);
-    return told;
-  };
-  const told = await finish(folder);
-  await finish(join(root, "whole"));
+  const again = await runCli([...words, "-o", folder], { stdin: lines });
+  assert.equal(again.code, 0, again.stderr);
+  assert.match(again.stderr, /finished before are kept: [\d,]+ documents/);
+  assert.equal((await runCli([...words, "-o", join(root, "whole")], { stdin: lines })).code, 0);
   assert.deepEqual(bytesOf(folder), bytesOf(join(root, "whole")));
-  assert.match(told, /finished before are kept: [\d,]+ documents/);
 });
