@@ -308,6 +308,9 @@ function recorder(
   const progress = startProgress(context);
   const smoothed = createSmoothing();
   let position = { step: 0, tokens: 0 };
+  /** Where this attempt began, and its time in training. */
+  let begun = 0;
+  let attemptMs = 0;
   const inRun = (path: string) => relative(resolve(writer.folder), resolve(path));
   const hooks: PretrainHooks = {
     now: context.now,
@@ -332,9 +335,11 @@ function recorder(
       if (Number.isFinite(report.loss)) {
         writer.append({ type: "step", ...rest, ...norm, rows, columns, mfu, memoryBytes, ...ofSources });
       }
-      const byTime = recipe.for === undefined ? 0 : report.ms / recipe.for;
+      attemptMs += report.ms;
+      const byTime = recipe.for === undefined ? 0 : attemptMs / recipe.for;
       progress.update({
         done: Math.max(report.step / recipe.steps, byTime),
+        begun: begun / recipe.steps,
         step: report.step,
         steps: recipe.steps,
         loss: smoothed(report.loss),

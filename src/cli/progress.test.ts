@@ -14,6 +14,12 @@ test("the line says step, share, loss, speed and both times", () => {
   assert.equal(progressLine({ step: 3 }, 500, { locale: "zh" }), "步 3 | 用时 500 ms");
 });
 
+test("the time that remains is read off what this attempt has done", () => {
+  const state = { step: 60, steps: 100, begun: 0.5 };
+  assert.match(progressLine(state, 10_000, { locale: "en" }), /^step 60\/100 60% \| elapsed 10\.0 s \| eta 40\.0 s$/);
+  assert.doesNotMatch(progressLine({ step: 50, steps: 100, begun: 0.5 }, 0, { locale: "en" }), /eta/);
+});
+
 test("the share is never rounded up to a hundred", () => {
   assert.match(progressLine({ done: 0.9999 }, 1000, { locale: "en" }), /^99\.9%/);
 });

@@ -10,6 +10,8 @@ import { truncateColumns } from "./text-width.ts";
 export interface ProgressState {
   /** Share of the work done, 0 to 1; the remaining time is read off it. Undefined where nobody knows. */
   readonly done?: number | undefined;
+  /** The share that was done before this work began, as by a run that is resumed. */
+  readonly begun?: number | undefined;
   readonly step?: number | undefined;
   readonly steps?: number | undefined;
   /** Natural logarithm, per token. */
@@ -99,8 +101,9 @@ export function progressLine(state: ProgressState, elapsedMs: number, context: P
   if (state.tokensPerSecond !== undefined) parts.push(`${formatNumber(Math.round(state.tokensPerSecond))} tok/s`);
   parts.push(...(state.extra ?? []));
   parts.push(`${progressMessages.elapsed[locale]} ${formatDuration(elapsedMs)}`);
-  if (share !== undefined && share > 0 && share < 1) {
-    parts.push(`${progressMessages.remaining[locale]} ${formatDuration((elapsedMs * (1 - share)) / share)}`);
+  const gained = share === undefined ? 0 : share - (state.begun ?? 0);
+  if (share !== undefined && gained > 0 && share < 1) {
+    parts.push(`${progressMessages.remaining[locale]} ${formatDuration((elapsedMs * (1 - share)) / gained)}`);
   }
   return parts.join(" | ");
 }
