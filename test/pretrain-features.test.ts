@@ -81,6 +81,7 @@ async function run(name: string, changes: Partial<PretrainSettings> = {}, resume
     { seed: 5, promptLength: config.promptLength, fillShare: 0.5, heldOutShare: 0.1, packing: { kind: "bestFit" } },
   );
   const steps: PretrainStep[] = [];
+  const held: { programs: number; tensors: number }[] = [];
   const validations: Validation[] = [];
   const checkpoints = join(folder, name);
   try {
@@ -89,12 +90,16 @@ async function run(name: string, changes: Partial<PretrainSettings> = {}, resume
       { ...settings, ...changes },
       {
         now: () => 0,
-        onStep: (report) => void steps.push(report),
+        onStep: (report) => {
+          const { programs, tensors } = runtime.memory();
+          held.push({ programs, tensors });
+          steps.push(report);
+        },
         onValidation: (validation) => void validations.push(validation),
       },
     );
     const last = (step: number) => readCheckpoint(join(checkpoints, `step-0000000${step}`), arenaLayout(table));
-    return { result, steps, validations, last };
+    return { result, steps, held, validations, last };
   } finally {
     source.dispose();
     assert.equal(runtime.memory().tensors, 0, "nothing is left behind");
@@ -148,6 +153,23 @@ suite("trainer with features", () => {
       [Float32Array.of(1, 2, 8)],
     );
     assert.deepEqual(found, { a: { nats: 1.5, tokens: 2 }, b: { nats: 8, tokens: 1 } });
+  });
+
+  test("shapes that come and go are let go: memory is the same each time a length is back", async () => {
+    const ramp = Array.from({ length: 7 }, (_, i) => ({
+      fromStep: i + 1,
+      length: i % 2 === 0 ? 48 : 32,
+      rows: 1 + (i % 2),
+    }));
+    const every = { ...settings.every, checkpoint: 0 };
+    const { steps, held } = await run("ramp", { ramp, accumulate: 1, every });
+    assert.deepEqual(
+      steps.map(({ geometry }) => geometry.columns),
+      [32, 48, 32, 48, 32, 48, 32, 48],
+    );
+    assert.equal(new Set(held.map(({ programs }) => programs)).size, 1);
+    assert.equal(new Set(held.map(({ tensors }) => tensors)).size, 1);
+    assert.ok(steps.every(({ loss }) => Number.isFinite(loss)));
   });
 
   test("held-out losses are those of the average where that is asked for, and the weights come back", async () => {
