@@ -319,6 +319,29 @@ suite("training features", () => {
     for (const made of [plain, training, other, nothing]) made.dispose();
   });
 
+  test("gradients that come multiplied leave the norm and the moments as they would be", async () => {
+    const batch = anyBatch(2);
+    const found = [];
+    for (const scale of [1, 1024]) {
+      const { step, parameters, gradients } = world(runtime);
+      const moments = {
+        first: createArena(runtime, parameters.layout),
+        second: createArena(runtime, parameters.layout),
+      };
+      const training = await step();
+      const optimizer = await createAdamW(runtime, parameters, gradients, moments);
+      const loss = await training.lossAndGradients(batch, { gradientScale: scale });
+      const norm = await optimizer.gradientNorm(scale);
+      await optimizer.update(0.01, norm, scale);
+      found.push({ loss, norm, first: (moments.first.flat.view() as Float32Array).slice() });
+      for (const made of [optimizer, training]) made.dispose();
+    }
+    const [plain, scaled] = found as [(typeof found)[0], (typeof found)[0]];
+    assertClose([scaled.loss, scaled.norm], [plain.loss, plain.norm], 1e-6);
+    assert.ok(plain.norm > 1, "clipping is part of it");
+    assertClose(scaled.first, plain.first, 1e-6);
+  });
+
   test("a group has its decay and its factor; groups of one setting change no bit", async () => {
     const batch = anyBatch(2);
     const trained = async (groups: readonly ParameterGroup[], options: AdamWOptions = adamWDefaults) => {
