@@ -1,8 +1,9 @@
 /** A line chart over shared columns: uPlot, with what is drawn thinned out to the width in pixels. */
-import { useEffect, useRef } from "preact/hooks";
+import { useCallback, useEffect, useRef } from "preact/hooks";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { decimate, upperBound } from "./columns.ts";
+import { drawNever, drawSoon } from "./draw-queue.ts";
 import { formatCount, formatNumber, formatTime, type Language } from "./format.ts";
 import { t } from "./settings.ts";
 
@@ -64,14 +65,24 @@ export function Chart(props: ChartProps) {
   const plot = useRef<uPlot | undefined>(undefined);
   const latest = useRef(props);
   const zoom = useRef<readonly [number, number] | undefined>(undefined);
+  /** On the screen, or nearly: others are drawn when they come into sight. */
+  const inSight = useRef(false);
+  const isStale = useRef(true);
   latest.current = props;
 
-  const draw = (instance: uPlot) => {
+  const draw = useCallback(() => {
+    const instance = plot.current;
+    if (instance === undefined) return;
+    isStale.current = !inSight.current;
+    if (isStale.current) return;
     const { series } = latest.current;
     const data = aligned(series, zoom.current, Math.max(100, Math.floor(instance.bbox.width / devicePixelRatio)));
-    instance.setData(data, zoom.current === undefined);
-    if (zoom.current) instance.setScale("x", { min: zoom.current[0], max: zoom.current[1] });
-  };
+    // As a batch: drawn at once, so that the queue sees how long it takes.
+    instance.batch(() => {
+      instance.setData(data, zoom.current === undefined);
+      if (zoom.current) instance.setScale("x", { min: zoom.current[0], max: zoom.current[1] });
+    });
+  }, []);
 
   const shape = `${props.series.map(({ label, color }) => label + color).join("|")}|${props.log}|${props.xKind}|${props.language}|${props.theme}`;
   useEffect(() => {
@@ -117,7 +128,7 @@ export function Chart(props: ChartProps) {
             (u) => {
               if (u.select.width < 4) return;
               zoom.current = [u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x")];
-              queueMicrotask(() => draw(u));
+              drawSoon(draw);
             },
           ],
           drawClear: [
@@ -146,25 +157,35 @@ export function Chart(props: ChartProps) {
     plot.current = instance;
     instance.over.addEventListener("dblclick", () => {
       zoom.current = undefined;
-      draw(instance);
+      drawSoon(draw);
     });
-    draw(instance);
+    drawSoon(draw);
     const resize = new ResizeObserver(() => {
       const width = Math.max(200, element.clientWidth);
       if (width === instance.width) return;
       instance.setSize({ width, height: latest.current.height ?? 220 });
-      draw(instance);
+      drawSoon(draw);
     });
     resize.observe(element);
+    const sight = new IntersectionObserver(
+      (entries) => {
+        inSight.current = entries.at(-1)!.isIntersecting;
+        if (inSight.current && isStale.current) drawSoon(draw);
+      },
+      { rootMargin: "200px" },
+    );
+    sight.observe(element);
     return () => {
       resize.disconnect();
+      sight.disconnect();
+      drawNever(draw);
       instance.destroy();
       plot.current = undefined;
     };
   }, [shape]);
 
   useEffect(() => {
-    if (plot.current) draw(plot.current);
+    drawSoon(draw);
   }, [props.series, props.markers]);
 
   return (

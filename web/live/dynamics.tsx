@@ -34,18 +34,12 @@ export function Dynamics({
     element.width = width * scale;
     element.height = names.length * rowHeight * scale;
     const context = element.getContext("2d")!;
-    context.scale(scale, scale);
-    const cell = width / points.length;
-    for (const [row, name] of names.entries()) {
-      const values = points.map((point) => transform(point.values.get(name)?.[metric] ?? Number.NaN, metric));
-      const finite = values.filter(Number.isFinite);
-      const low = Math.min(...finite);
-      const high = Math.max(...finite);
-      for (const [column, value] of values.entries()) {
-        if (!Number.isFinite(value)) continue;
-        context.fillStyle = colour(high > low ? (value - low) / (high - low) : 0.5);
-        context.fillRect(column * cell, row * rowHeight, Math.ceil(cell), rowHeight - 1);
-      }
+    // A pixel for each value, then enlarged: thousands of columns cost what a picture costs.
+    const picture = heatPicture(points, names, metric);
+    context.imageSmoothingEnabled = false;
+    context.drawImage(picture, 0, 0, element.width, element.height);
+    for (let row = 1; row <= names.length; row++) {
+      context.clearRect(0, (row * rowHeight - 1) * scale, element.width, scale);
     }
   }, [points.length, names, metric, theme]);
 
@@ -107,10 +101,47 @@ function transform(value: number, metric: Metric): number {
   return metric === "std" || metric === "gradStd" ? Math.log(Math.max(value, 1e-30)) : value;
 }
 
-/** Dark blue over green to yellow. */
-function colour(share: number): string {
-  const hue = 260 - 200 * share;
-  return `oklch(${0.35 + 0.5 * share} 0.13 ${hue})`;
+/** Each row goes from its lowest value to its highest. */
+function heatPicture(points: readonly ParameterPoint[], names: readonly string[], metric: Metric): HTMLCanvasElement {
+  const picture = document.createElement("canvas");
+  picture.width = points.length;
+  picture.height = names.length;
+  const context = picture.getContext("2d")!;
+  const image = context.createImageData(picture.width, picture.height);
+  const pixels = new Uint32Array(image.data.buffer);
+  const colours = palette();
+  const values = new Float64Array(points.length);
+  for (const [row, name] of names.entries()) {
+    let low = Number.POSITIVE_INFINITY;
+    let high = Number.NEGATIVE_INFINITY;
+    for (const [column, point] of points.entries()) {
+      const value = transform(point.values.get(name)?.[metric] ?? Number.NaN, metric);
+      values[column] = value;
+      if (value < low) low = value;
+      if (value > high) high = value;
+    }
+    for (const [column, value] of values.entries()) {
+      if (!Number.isFinite(value)) continue;
+      pixels[row * picture.width + column] =
+        colours[high > low ? Math.round((255 * (value - low)) / (high - low)) : 128]!;
+    }
+  }
+  context.putImageData(image, 0, 0);
+  return picture;
+}
+
+/** 256 colours from dark blue over green to yellow, as pixels. */
+function palette(): Uint32Array {
+  const strip = document.createElement("canvas");
+  strip.width = 256;
+  strip.height = 1;
+  const context = strip.getContext("2d", { willReadFrequently: true })!;
+  for (let i = 0; i < 256; i++) {
+    const share = i / 255;
+    context.fillStyle = `oklch(${0.35 + 0.5 * share} 0.13 ${260 - 200 * share})`;
+    context.fillRect(i, 0, 1, 1);
+  }
+  return new Uint32Array(context.getImageData(0, 0, 256, 1).data.buffer);
 }
 
 function short(name: string): string {

@@ -50,7 +50,8 @@ export function RunCharts({ store, length, settings, language, theme }: RunChart
     };
   }, [key]);
 
-  const smoothed = useMemo(() => smooth(column("loss"), length, smoothing), [key]);
+  // Of all there is: what is shown while the reader goes back in time is the beginning of it.
+  const smoothed = useMemo(() => smooth(column("loss"), store.length, smoothing), [store.version, smoothing]);
   const lossSeries = useMemo((): ChartSeries[] => {
     const series: ChartSeries[] = [
       { label: t("trainLoss"), color: "--accent", x, y: column("loss"), length, faint: smoothing > 0, width: 1 },
@@ -95,22 +96,23 @@ export function RunCharts({ store, length, settings, language, theme }: RunChart
     ],
     [key],
   );
-  const single = (name: StepColumn, color: string, factor = 1): ChartSeries[] => {
-    const y =
-      factor === 1
-        ? column(name)
-        : column(name)
-            .subarray(0, length)
-            .map((value) => value * factor);
-    return [{ label: "", color, x, y, length, width: 1.25 }];
-  };
+  const scaled = useMemo(() => {
+    const times = (name: StepColumn, factor: number) =>
+      column(name)
+        .subarray(0, store.length)
+        .map((value) => value * factor);
+    return { mfu: times("mfu", 100), memoryBytes: times("memoryBytes", 2 ** -20) };
+  }, [store.version]);
+  const single = (name: StepColumn, color: string, y: Float64Array = column(name)): ChartSeries[] => [
+    { label: "", color, x, y, length, width: 1.25 },
+  ];
   const others = useMemo(
     () => ({
       gradientNorm: single("gradientNorm", "--s3"),
       learningRate: single("learningRate", "--s4"),
       tokensPerSecond: single("tokensPerSecond", "--s5"),
-      mfu: single("mfu", "--s6", 100),
-      memoryBytes: single("memoryBytes", "--s7", 2 ** -20),
+      mfu: single("mfu", "--s6", scaled.mfu),
+      memoryBytes: single("memoryBytes", "--s7", scaled.memoryBytes),
     }),
     [key],
   );

@@ -11,8 +11,9 @@ export interface FollowedRun {
   readonly position: number;
 }
 
-/** Between two renderings. */
+/** Between two renderings; while all of a long run is being read, reading goes first. */
 const renderMs = 250;
+const loadingRenderMs = 1000;
 
 export function useRun(id: string): FollowedRun {
   const [, render] = useState(0);
@@ -29,10 +30,13 @@ export function useRun(id: string): FollowedRun {
         ended = ends;
         load(); // its status has changed
       }
-      timer ??= setTimeout(() => {
-        timer = undefined;
-        render((n) => n + 1);
-      }, renderMs);
+      timer ??= setTimeout(
+        () => {
+          timer = undefined;
+          render((n) => n + 1);
+        },
+        feed.state === "loading" && store.length > 0 ? loadingRenderMs : renderMs,
+      );
     };
     const feed = followRun(runBase(id), store, onChange);
     current.current = { id, store, feed };
