@@ -40,6 +40,8 @@ export interface ChartProps {
 }
 
 const syncKey = "cpm-live";
+/** Between two drawings of a chart out of sight. */
+const outOfSightMs = 3000;
 
 /** What uPlot draws at a range of x: every series thinned out, on one common axis. */
 function aligned(
@@ -65,16 +67,25 @@ export function Chart(props: ChartProps) {
   const plot = useRef<uPlot | undefined>(undefined);
   const latest = useRef(props);
   const zoom = useRef<readonly [number, number] | undefined>(undefined);
-  /** On the screen, or nearly: others are drawn when they come into sight. */
+  /** On the screen, or nearly: others are drawn when they come into sight, and now and then for print. */
   const inSight = useRef(false);
-  const isStale = useRef(true);
+  const later = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
+  const drawnAt = useRef(Number.NEGATIVE_INFINITY);
   latest.current = props;
 
   const draw = useCallback(() => {
     const instance = plot.current;
     if (instance === undefined) return;
-    isStale.current = !inSight.current;
-    if (isStale.current) return;
+    if (!inSight.current && drawnAt.current + outOfSightMs > performance.now()) {
+      later.current ??= setTimeout(() => {
+        later.current = undefined;
+        drawSoon(draw);
+      }, outOfSightMs);
+      return;
+    }
+    clearTimeout(later.current);
+    later.current = undefined;
+    drawnAt.current = performance.now();
     const { series } = latest.current;
     const data = aligned(series, zoom.current, Math.max(100, Math.floor(instance.bbox.width / devicePixelRatio)));
     // As a batch: drawn at once, so that the queue sees how long it takes.
@@ -170,7 +181,7 @@ export function Chart(props: ChartProps) {
     const sight = new IntersectionObserver(
       (entries) => {
         inSight.current = entries.at(-1)!.isIntersecting;
-        if (inSight.current && isStale.current) drawSoon(draw);
+        if (inSight.current && later.current !== undefined) drawSoon(draw);
       },
       { rootMargin: "200px" },
     );
@@ -179,6 +190,8 @@ export function Chart(props: ChartProps) {
       resize.disconnect();
       sight.disconnect();
       drawNever(draw);
+      clearTimeout(later.current);
+      later.current = undefined;
       instance.destroy();
       plot.current = undefined;
     };
