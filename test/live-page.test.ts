@@ -139,10 +139,10 @@ test("language and theme change in place", { skip }, async () => {
   const background = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
   const light = await background();
   await page.getByLabel("明暗").selectOption("dark");
-  assert.notEqual(await background(), light);
+  await page.waitForFunction((old) => getComputedStyle(document.body).backgroundColor !== old, light);
   await page.getByRole("button", { name: "English" }).click();
   await page.getByRole("button", { name: "Parameter dynamics" }).waitFor();
-  assert.equal(await page.evaluate(() => document.documentElement.lang), "en");
+  await page.waitForFunction(() => document.documentElement.lang === "en");
   await page.reload();
   assert.notEqual(await background(), light, "the theme is not kept");
   assert.deepEqual(faults, []);
