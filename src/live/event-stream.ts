@@ -36,6 +36,7 @@ interface Viewer {
 
 export function createEventStream(feed: EventFeed): EventStream {
   const viewers = new Set<Viewer>();
+  let closed = false;
   const unsubscribe = feed.subscribe((from, lines) => {
     const frame = frameLines(lines, from + lines.length);
     for (const viewer of viewers) {
@@ -57,7 +58,12 @@ export function createEventStream(feed: EventFeed): EventStream {
     viewer.response.once("drain", () => void catchUp(viewer));
   }
 
-  async function catchUp(viewer: Viewer): Promise<void> {
+  /** Where the events cannot be read the connection ends: the viewer comes back with its last id. */
+  function catchUp(viewer: Viewer): Promise<void> {
+    return sendMissing(viewer).catch(() => void viewer.response.destroy());
+  }
+
+  async function sendMissing(viewer: Viewer): Promise<void> {
     viewer.catchingUp = true;
     while (viewers.has(viewer) && viewer.at < feed.size) {
       const lines = await nextLines(feed, viewer.at);
@@ -77,6 +83,7 @@ export function createEventStream(feed: EventFeed): EventStream {
       return viewers.size;
     },
     add(response, fromByte) {
+      if (response.destroyed || closed) return void response.destroy(); // left while its run was looked up
       const viewer: Viewer = { response, at: Math.min(fromByte, feed.size), catchingUp: true };
       response.on("close", () => viewers.delete(viewer));
       response.on("error", () => viewers.delete(viewer));
@@ -85,6 +92,7 @@ export function createEventStream(feed: EventFeed): EventStream {
       void catchUp(viewer);
     },
     close() {
+      closed = true;
       unsubscribe();
       clearInterval(heartbeat);
       for (const { response } of viewers) response.end();

@@ -139,16 +139,18 @@ async function countEvents(feed: EventFeed, metrics: RunMetrics): Promise<void> 
       if (event !== undefined) metrics.add(event);
     }
   };
+  let caughtUp = false;
   feed.subscribe((from, lines) => {
-    if (from !== at) return; // still reading what came before
-    at += lines.length;
+    if (!caughtUp) return; // still reading what came before
+    at = from + lines.length; // the feed may have passed over a line that is too long
     take(lines);
   });
   while (at < feed.size) {
     const part = await feed.read(at, Math.min(feed.size, at + (1 << 20)));
     const end = part.lastIndexOf(10) + 1;
-    if (end === 0) break;
-    at += end;
-    take(part.subarray(0, end));
+    at += end > 0 ? end : part.length;
+    if (end > 0) take(part.subarray(0, end));
+    else if (part.length === 0) break;
   }
+  caughtUp = true;
 }

@@ -144,7 +144,13 @@ export function liveApp(runs: LiveRuns, options: LiveServerOptions): Hono<Env> {
   app.get("/health", (c) => c.json({ ok: true, viewers: viewersOf(runs) }, 200, fresh));
   app.get("/metrics", async (c) => {
     await runs.list();
-    const open = [...runs.open.values()].map((run) => ({ run: run.describe(), metrics: run.metrics }));
+    const open = [...runs.open.values()].flatMap((run) => {
+      try {
+        return [{ run: run.describe(), metrics: run.metrics }];
+      } catch {
+        return []; // gone, or being replaced
+      }
+    });
     const own = { cpm_live_viewers: viewersOf(runs), cpm_live_resident_bytes: process.memoryUsage.rss() };
     const type = "text/plain; version=0.0.4; charset=utf-8";
     return c.text(prometheusText(open, own), 200, { ...fresh, "Content-Type": type });
@@ -252,6 +258,8 @@ async function eventBytes(c: Context<Env>, { feed }: LiveRun): Promise<Response>
     async pull(controller) {
       if (at >= to) return controller.close();
       const part = await feed.read(at, Math.min(to, at + 256 * 1024));
+      // A file that was cut short ends the connection: less was sent than was said.
+      if (part.length === 0) throw new Error("internal: the events are shorter than they were");
       at += part.length;
       controller.enqueue(new Uint8Array(part));
     },
