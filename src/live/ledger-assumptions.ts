@@ -1,0 +1,125 @@
+/**
+ * What cost and carbon of a run are computed from, every figure with where it is from. Part of `run.json`; `cpm cost`
+ * can take others.
+ */
+import { z } from "zod";
+import { ConfigError } from "../util/error.ts";
+import { devicePrices, gridIntensities, ratedPower, wattsPerCore, wattsPerCoreSource } from "./ledger-tables.ts";
+
+const source = z.string().max(1024);
+
+const deviceSchema = z.object({
+  name: z.string().max(256),
+  count: z.number().min(0),
+  /** Of one device, for time in which it is not measured. */
+  watts: z.number().min(0).optional(),
+  wattsSource: source.optional(),
+  /** Where measurements of it come from. */
+  powerSource: z.enum(["stated", "rapl", "nvidia-smi"]).default("stated"),
+  /** Of one device. */
+  pricePerHour: z.number().min(0).optional(),
+});
+export type LedgerDevice = z.output<typeof deviceSchema>;
+
+export const ledgerAssumptionsSchema = z.object({
+  devices: z.array(deviceSchema).max(256),
+  /** What the building draws for each watt of the devices: cooling, losses. */
+  pue: z.number().min(1).default(1),
+  pueSource: source.optional(),
+  gridKgCo2ePerKwh: z.number().min(0).optional(),
+  gridSource: source.optional(),
+  currency: z.string().max(16).default("CNY"),
+  priceSource: source.optional(),
+  /** Of a kilowatt-hour, where electricity is paid and not devices. */
+  pricePerKwh: z.number().min(0).optional(),
+});
+export type LedgerAssumptions = z.output<typeof ledgerAssumptionsSchema>;
+
+/** What a person says about them; the rest is found or assumed. */
+export interface LedgerChoices {
+  /** A name of the table of grids. */
+  readonly grid?: string | undefined;
+  readonly gridKgCo2ePerKwh?: number | undefined;
+  readonly pue?: number | undefined;
+  /** Of one device. */
+  readonly watts?: number | undefined;
+  readonly pricePerHour?: number | undefined;
+  readonly pricePerKwh?: number | undefined;
+  readonly currency?: string | undefined;
+  /** A name of the table of prices. */
+  readonly price?: string | undefined;
+}
+
+const chosen = "given by whoever ran it";
+
+/**
+ * Assumptions for a run on this machine's processor: measured power where `powerSource` says so, else watts a core.
+ *
+ * @throws ConfigError CPM_LEDGER_TABLE for a name that the tables do not have
+ */
+export function machineAssumptions(
+  machine: { readonly cpu: string; readonly cores: number },
+  choices: LedgerChoices = {},
+  powerSource: LedgerDevice["powerSource"] = "stated",
+): LedgerAssumptions {
+  const rated = ratedPower(machine.cpu);
+  const base: LedgerAssumptions = {
+    devices: [
+      {
+        name: machine.cpu,
+        count: 1,
+        watts: rated?.watts ?? machine.cores * wattsPerCore,
+        wattsSource: rated?.source ?? `${wattsPerCoreSource} (${machine.cores} cores)`,
+        powerSource,
+      },
+    ],
+    pue: 1,
+    pueSource: "assumed: no building around the machine is counted",
+    currency: "CNY",
+    ...gridOf("world-2023"),
+  };
+  return applyChoices(base, choices);
+}
+
+/** Assumptions with some of them chosen otherwise, and the sources saying so. */
+export function applyChoices(base: LedgerAssumptions, choices: LedgerChoices): LedgerAssumptions {
+  const price = choices.price === undefined ? undefined : priceOf(choices.price);
+  const pricePerHour = choices.pricePerHour ?? price?.pricePerHour;
+  const pricePerKwh = choices.pricePerKwh;
+  return {
+    ...base,
+    ...(choices.grid !== undefined && gridOf(choices.grid)),
+    ...(choices.gridKgCo2ePerKwh !== undefined && { gridKgCo2ePerKwh: choices.gridKgCo2ePerKwh, gridSource: chosen }),
+    ...(choices.pue !== undefined && { pue: choices.pue, pueSource: chosen }),
+    ...(price && { currency: price.currency, priceSource: price.source }),
+    ...(choices.currency !== undefined && { currency: choices.currency }),
+    ...((choices.pricePerHour ?? pricePerKwh) !== undefined && { priceSource: chosen }),
+    ...(pricePerKwh !== undefined && { pricePerKwh }),
+    devices: base.devices.map((device) => ({
+      ...device,
+      ...(choices.watts !== undefined && { watts: choices.watts, wattsSource: chosen, powerSource: "stated" as const }),
+      ...(pricePerHour !== undefined && { pricePerHour }),
+    })),
+  };
+}
+
+function gridOf(name: string): { gridKgCo2ePerKwh: number; gridSource: string } {
+  const found = gridIntensities.find((grid) => grid.name === name);
+  if (found === undefined) throw unknownName("grid", name, gridIntensities);
+  return { gridKgCo2ePerKwh: found.kgCo2ePerKwh, gridSource: found.source };
+}
+
+function priceOf(name: string) {
+  const found = devicePrices.find((price) => price.name === name);
+  if (found === undefined) throw unknownName("price", name, devicePrices);
+  return found;
+}
+
+function unknownName(table: string, name: string, rows: readonly { readonly name: string }[]): ConfigError {
+  return new ConfigError("CPM_LEDGER_TABLE", "The table has no such name", {
+    where: table,
+    got: name,
+    expected: rows.map((row) => row.name).join(", "),
+    hint: "Take a name of the table, or give the figure itself.",
+  });
+}
