@@ -158,6 +158,8 @@ try {
   const deadline = performance.now() + 30_000;
   while (performance.now() < deadline && viewers.some(({ lines }) => lines < total)) await sleep(100);
   const wrong = viewers.filter(({ hash, lines }) => lines !== total || hash.copy().digest("hex") !== expected);
+  const incomplete = wrong.filter(({ lines }) => lines < total);
+  const kinds = Object.entries(Object.groupBy(wrong, ({ kind }) => kind)).map(([kind, of]) => `${of!.length} ${kind}`);
   for (const viewer of viewers) viewer.stop();
   latencies.sort((a, b) => a - b);
   const at = (share: number) => latencies[Math.floor(share * (latencies.length - 1))]!.toFixed(1);
@@ -167,7 +169,7 @@ try {
   console.log(
     `${viewerCount} viewers (${viewers.filter(({ kind }) => kind === "restless").length} that leave and return, ${viewers.reduce((sum, { returns }) => sum + returns, 0)} returns; ${viewers.filter(({ kind }) => kind === "slow").length} slow), ${total} events in ${(elapsedMs / 1000).toFixed(0)} s`,
   );
-  console.log(`viewers that missed, doubled or reordered anything: ${wrong.length}`);
+  console.log(`viewers that missed, doubled or reordered anything: ${wrong.length}${wrong.length > 0 ? ` (${kinds.join(", ")}; ${incomplete.length} without all lines when time was up)` : ""}`);
   console.log(
     `server: ${cpu.toFixed(0)} % of one core, ${mib(before.rssBytes)} MiB with all connected, ${mib(after.rssBytes)} MiB after, peak ${mib(after.peakBytes)} MiB`,
   );

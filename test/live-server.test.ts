@@ -202,6 +202,14 @@ test("files of a run and of the pages, with their types and how long they keep",
   assert.equal(page.headers.get("x-content-type-options"), "nosniff");
 });
 
+test("cost and carbon of the events so far", async () => {
+  const ledger = (await (await fetch(address("api/runs/one/ledger.json"))).json()) as { kWh: number; kgCo2e: number };
+  // 20 W over some hundred seconds of the run
+  assert.ok(ledger.kWh > 0.0015 && ledger.kWh < 0.005, String(ledger.kWh));
+  assert.ok(ledger.kgCo2e > 0);
+  assert.match(await (await fetch(address("metrics"))).text(), /cpm_live_viewers \d/);
+});
+
 test("nothing outside of a run can be read", async () => {
   const paths = [
     "api/runs/one/log/link.zh.md",

@@ -27,7 +27,7 @@ const site = (path: string) => readFileSync(join(output, path), "utf8");
 
 test("everything that the page asks for is there", async () => {
   appendFileSync(join(folder, "events.jsonl"), '{"torn');
-  const report = await exportStatic({ ...options, ledger: async () => ({ cost: 1 }) });
+  const report = await exportStatic(options);
   assert.equal(report.runs, 1);
   assert.equal(report.written, report.files);
   assert.equal(JSON.parse(site("api/runs.json"))[0].id, "one");
@@ -39,7 +39,9 @@ test("everything that the page asks for is there", async () => {
   assert.deepEqual(JSON.parse(site("api/runs/one/log.json")), ["2026-01-01.zh.md"]);
   assert.equal(site("api/runs/one/log/2026-01-01.zh.md"), "# 日志");
   assert.deepEqual(JSON.parse(site("api/runs/one/checkpoints.json")), []);
-  assert.deepEqual(JSON.parse(site("api/runs/one/ledger.json")), { cost: 1 });
+  const ledger = JSON.parse(site("api/runs/one/ledger.json"));
+  assert.ok(ledger.kWh > 0 && ledger.kgCo2e > 0);
+  assert.match(ledger.assumptions[0].en, /^1 × test: 20 W each \(assumed/);
   assert.equal(site("index.html"), "<p>page");
 });
 

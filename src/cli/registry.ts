@@ -89,6 +89,11 @@ export const verbs: readonly Verb[] = [
     load: () => import("./verbs/export.ts"),
   },
   {
+    name: "cost",
+    summary: { zh: "计算一次训练的花费与碳排放", en: "cost and carbon of a run" },
+    load: () => import("./verbs/cost.ts"),
+  },
+  {
     name: "generate",
     summary: { zh: "让模型续写文本", en: "let a model continue texts" },
     load: () => import("./verbs/generate.ts"),

@@ -3,11 +3,13 @@
 import { type EventFeed, openFileFeed } from "./event-feed.ts";
 import { createEventStream, type EventStream } from "./event-stream.ts";
 import { parseEvent } from "./events.ts";
+import type { Ledger } from "./ledger.ts";
 import { createRunMetrics, type RunMetrics } from "./prometheus.ts";
 import type { RunSummary } from "./protocol.ts";
 import { readPublicRun } from "./public-description.ts";
 import { openReplayFeed, type ReplayOptions } from "./replay.ts";
 import { findRuns, type RunDescription, readRun } from "./run-folder.ts";
+import { ledgerFor } from "./run-ledger.ts";
 
 export interface LiveRun {
   readonly id: string;
@@ -15,6 +17,7 @@ export interface LiveRun {
   readonly feed: EventFeed;
   readonly stream: EventStream;
   readonly metrics: RunMetrics;
+  readonly ledger: Ledger;
   readonly replaySpeed?: number;
   describe(): RunDescription;
 }
@@ -62,13 +65,15 @@ export async function openLiveRuns(
   async function openRun(id: string, folder: string): Promise<LiveRun> {
     const feed = await (replay ? openReplayFeed(folder, { ...replay, now }) : openFileFeed(folder));
     const metrics = createRunMetrics();
-    await countEvents(feed, metrics);
+    const ledger = ledgerFor(readRun(folder));
+    await countEvents(feed, metrics, ledger);
     const run: LiveRun = {
       id,
       folder,
       feed,
       stream: createEventStream(feed),
       metrics,
+      ledger,
       ...(replay && { replaySpeed: replay.speed }),
       describe: () => readPublicRun(folder),
     };
@@ -131,12 +136,12 @@ export async function openLiveRuns(
 }
 
 /** Follows a feed from its first byte, what is there already included. */
-async function countEvents(feed: EventFeed, metrics: RunMetrics): Promise<void> {
+async function countEvents(feed: EventFeed, ...counters: readonly Pick<RunMetrics | Ledger, "add">[]): Promise<void> {
   let at = 0;
   const take = (lines: Buffer) => {
     for (const line of lines.toString("utf8").split("\n")) {
       const event = line === "" ? undefined : parseEvent(line);
-      if (event !== undefined) metrics.add(event);
+      if (event !== undefined) for (const counter of counters) counter.add(event);
     }
   };
   let caughtUp = false;

@@ -5,7 +5,7 @@
  *     api/runs/ID/run.json                   the run's description (run-folder.ts)
  *     api/runs/ID/events.jsonl               the events as bytes; Range is served, what was sent once never changes
  *     api/runs/ID/stream?from=BYTE           server-sent events from a byte on; not in a static export
- *     api/runs/ID/ledger.json                cost and carbon
+ *     api/runs/ID/ledger.json                PageLedger: cost and carbon
  *     api/runs/ID/checkpoints.json           CheckpointEntry[]
  *     api/runs/ID/checkpoints/STEP/FILE      a file of a checkpoint
  *     api/runs/ID/log.json                   names of daily logs
@@ -35,4 +35,12 @@ export interface RunSummary {
 export interface CheckpointEntry {
   readonly step: number;
   readonly files: readonly { readonly name: string; readonly bytes: number }[];
+}
+
+export interface PageLedger {
+  readonly cost?: number;
+  readonly currency?: string;
+  readonly kWh?: number;
+  readonly kgCo2e?: number;
+  readonly assumptions?: readonly { readonly zh: string; readonly en: string }[];
 }

@@ -17,6 +17,7 @@ import type { CheckpointEntry } from "./protocol.ts";
 import { fileInside, fileResponse, parseRange } from "./range.ts";
 import type { ReplayOptions } from "./replay.ts";
 import { checkpointsFolder } from "./run-folder.ts";
+import { pageLedger } from "./run-ledger.ts";
 
 export interface LiveServerOptions {
   /** Runs, or folders of runs. */
@@ -159,6 +160,10 @@ export function liveApp(runs: LiveRuns, options: LiveServerOptions): Hono<Env> {
   app.get(
     "/api/runs/:id/run.json",
     withRun((c, run) => c.json(run.describe(), 200, fresh)),
+  );
+  app.get(
+    "/api/runs/:id/ledger.json",
+    withRun((c, run) => c.json(pageLedger(run.ledger.summary()), 200, fresh)),
   );
   app.get("/api/runs/:id/events.jsonl", withRun(eventBytes));
   app.get(

@@ -15,6 +15,7 @@ import { DataError } from "../util/error.ts";
 import type { CheckpointEntry, RunSummary } from "./protocol.ts";
 import { readPublicRun } from "./public-description.ts";
 import { checkpointsFolder, eventsFile, findRuns, readEvents } from "./run-folder.ts";
+import { pageLedger, readLedger } from "./run-ledger.ts";
 
 export interface StaticExportOptions {
   /** Runs, or folders of runs. */
@@ -24,8 +25,6 @@ export interface StaticExportOptions {
   readonly output: string;
   /** Copies weights too: they are large. */
   readonly checkpoints: boolean;
-  /** JSON for `ledger.json` of a run, where there is some. */
-  readonly ledger?: ((folder: string) => Promise<unknown>) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -89,8 +88,7 @@ export async function exportStatic(options: StaticExportOptions): Promise<Static
     await write(`${base}/run.json`, JSON.stringify(run));
     const events = await wholeEvents(folder);
     await write(`${base}/events.jsonl`, events);
-    const ledger = await options.ledger?.(folder);
-    if (ledger !== undefined) await write(`${base}/ledger.json`, JSON.stringify(ledger));
+    await write(`${base}/ledger.json`, JSON.stringify(pageLedger(await readLedger(folder))));
     const logs = (await namesIn(join(folder, "log"))).filter((name) => /^[\w.-]+\.md$/.test(name));
     for (const name of logs) await copy(`${base}/log/${name}`, join(folder, "log", name));
     await write(`${base}/log.json`, JSON.stringify(logs));

@@ -1,8 +1,8 @@
 /** What the pages ask the server or the files of a static export for. Relative to the page. */
-import type { CheckpointEntry, RunSummary } from "../../src/live/protocol.ts";
+import type { CheckpointEntry, PageLedger, RunSummary } from "../../src/live/protocol.ts";
 import type { RunDescription } from "../../src/live/run-folder.ts";
 
-export type { CheckpointEntry, RunDescription, RunSummary };
+export type { CheckpointEntry, PageLedger, RunDescription, RunSummary };
 
 export function runBase(id: string): string {
   return `api/runs/${encodeURIComponent(id)}/`;
@@ -23,15 +23,7 @@ export const fetchRun = (id: string) => json<RunDescription>(`${runBase(id)}run.
 export const fetchCheckpoints = (id: string) => json<CheckpointEntry[]>(`${runBase(id)}checkpoints.json`);
 export const fetchLogNames = (id: string) => json<string[]>(`${runBase(id)}log.json`);
 
-/** Cost and carbon as `src/live/ledger.ts` computes them; only what the page shows. */
-export interface LedgerSummary {
-  readonly cost?: number;
-  readonly currency?: string;
-  readonly kWh?: number;
-  readonly kgCo2e?: number;
-  readonly assumptions?: readonly { readonly zh: string; readonly en: string }[];
-}
-export const fetchLedger = (id: string) => json<LedgerSummary>(`${runBase(id)}ledger.json`);
+export const fetchLedger = (id: string) => json<PageLedger>(`${runBase(id)}ledger.json`);
 
 export async function fetchLog(id: string, name: string): Promise<string> {
   const response = await fetch(`${runBase(id)}log/${encodeURIComponent(name)}`, { cache: "no-cache" });

@@ -6,7 +6,7 @@ import {
   fetchLedger,
   fetchLog,
   fetchLogNames,
-  type LedgerSummary,
+  type PageLedger,
   type RunDescription,
   runBase,
 } from "./api.ts";
@@ -197,8 +197,8 @@ export function Cost({ id, version }: { readonly id: string; readonly version: n
   );
 }
 
-export function useLedger(id: string, version: number): LedgerSummary | undefined {
-  const [ledger, setLedger] = useState<LedgerSummary>();
+export function useLedger(id: string, version: number): PageLedger | undefined {
+  const [ledger, setLedger] = useState<PageLedger>();
   // Not with every step: it changes slowly.
   const slow = Math.floor(version / 60);
   useEffect(() => void fetchLedger(id).then(setLedger), [id, slow]);

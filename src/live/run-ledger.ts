@@ -1,0 +1,53 @@
+/** The ledger of a run's folder: its own assumptions, or those for its machine where it states none; and what a page shows. */
+import { createLedger, type Ledger, type LedgerSummary } from "./ledger.ts";
+import { type LedgerAssumptions, ledgerAssumptionsSchema, machineAssumptions } from "./ledger-assumptions.ts";
+import type { PageLedger } from "./protocol.ts";
+import { type RunDescription, readEvents, readRun } from "./run-folder.ts";
+
+export function assumptionsOf(run: RunDescription): LedgerAssumptions {
+  const stated = run.ledger === undefined ? undefined : ledgerAssumptionsSchema.safeParse(run.ledger);
+  return stated?.success ? stated.data : machineAssumptions(run.machine);
+}
+
+export function ledgerFor(run: RunDescription): Ledger {
+  return createLedger(assumptionsOf(run), { parts: "attempt" });
+}
+
+/** All events of a run, in bounded memory. Errors: CPM_RUN_FOLDER. */
+export async function readLedger(folder: string): Promise<LedgerSummary> {
+  const ledger = ledgerFor(readRun(folder));
+  for await (const { event } of readEvents(folder)) ledger.add(event);
+  return ledger.summary();
+}
+
+/** The figures and, in words, what they are computed from. */
+export function pageLedger({ cost, currency, energyKwh, kgCo2e, measuredKwh, assumptions }: LedgerSummary): PageLedger {
+  const { devices, pue, pueSource, gridKgCo2ePerKwh, gridSource, pricePerKwh, priceSource } = assumptions;
+  const said: { zh: string; en: string }[] = [];
+  const say = (zh: string, en: string, source: string | undefined) =>
+    said.push({ zh: source ? `${zh}（${source}）` : zh, en: source ? `${en} (${source})` : en });
+  for (const { name, count, watts, wattsSource, pricePerHour } of devices) {
+    if (watts !== undefined)
+      say(`${count} × ${name}：各 ${watts} W`, `${count} × ${name}: ${watts} W each`, wattsSource);
+    if (pricePerHour !== undefined)
+      say(
+        `${name}：每小时 ${pricePerHour.toFixed(2)} ${currency}`,
+        `${name}: ${pricePerHour.toFixed(2)} ${currency} an hour`,
+        priceSource,
+      );
+  }
+  if (measuredKwh > 0)
+    say(`实测 ${measuredKwh.toFixed(3)} kWh`, `${measuredKwh.toFixed(3)} kWh were measured`, undefined);
+  say(`PUE ${pue}`, `PUE ${pue}`, pueSource);
+  if (gridKgCo2ePerKwh !== undefined)
+    say(`每千瓦时 ${gridKgCo2ePerKwh} kg CO2e`, `${gridKgCo2ePerKwh} kg CO2e a kilowatt-hour`, gridSource);
+  if (pricePerKwh !== undefined)
+    say(`每千瓦时 ${pricePerKwh} ${currency}`, `${pricePerKwh} ${currency} a kilowatt-hour`, priceSource);
+  return {
+    ...(cost !== undefined && { cost }),
+    currency,
+    kWh: energyKwh,
+    ...(kgCo2e !== undefined && { kgCo2e }),
+    assumptions: said,
+  };
+}
