@@ -169,7 +169,9 @@ try {
   console.log(
     `${viewerCount} viewers (${viewers.filter(({ kind }) => kind === "restless").length} that leave and return, ${viewers.reduce((sum, { returns }) => sum + returns, 0)} returns; ${viewers.filter(({ kind }) => kind === "slow").length} slow), ${total} events in ${(elapsedMs / 1000).toFixed(0)} s`,
   );
-  console.log(`viewers that missed, doubled or reordered anything: ${wrong.length}${wrong.length > 0 ? ` (${kinds.join(", ")}; ${incomplete.length} without all lines when time was up)` : ""}`);
+  console.log(
+    `viewers that missed, doubled or reordered anything: ${wrong.length}${wrong.length > 0 ? ` (${kinds.join(", ")}; ${incomplete.length} without all lines when time was up)` : ""}`,
+  );
   console.log(
     `server: ${cpu.toFixed(0)} % of one core, ${mib(before.rssBytes)} MiB with all connected, ${mib(after.rssBytes)} MiB after, peak ${mib(after.peakBytes)} MiB`,
   );

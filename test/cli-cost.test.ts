@@ -24,7 +24,7 @@ test("a run: energy of its hours, what it is computed from, no price without one
     assert.match(stdout, /^1\.00 hours, 1\.00 device-hours\n0\.020 kWh/);
     assert.match(stdout, /no price was stated/);
     assert.match(stdout, /- 1 × test: 20 W each \(assumed/);
-    assert.equal((await runCli(["cost", parent])).code, 3);
+    assert.equal((await runCli(["cost", parent])).code, 4);
     assert.equal((await runCli(["cost"])).code, 2);
   } finally {
     rmSync(parent, { recursive: true });

@@ -9,7 +9,10 @@ export const costMessages = defineMessages({
   },
   run: { zh: "训练记录的文件夹", en: "the run's folder" },
   preset: { zh: "已知的训练，代替文件夹", en: "a known training instead of a folder" },
-  which: { zh: "请给出训练记录的文件夹或 --preset，二者取一。", en: "Give the folder of a run or --preset, one of them." },
+  which: {
+    zh: "请给出训练记录的文件夹或 --preset，二者取一。",
+    en: "Give the folder of a run or --preset, one of them.",
+  },
   hours: { zh: "运行 {hours} 小时，{deviceHours} 设备小时", en: "{hours} hours, {deviceHours} device-hours" },
   energy: { zh: "电量 {kwh} kWh（其中实测 {measured} kWh）", en: "{kwh} kWh, of which {measured} kWh were measured" },
   carbon: { zh: "碳排放 {kg} kg CO2e", en: "{kg} kg CO2e" },

@@ -32,7 +32,6 @@ export default defineCommand({
     if (context.json) {
       printJson(context, {
         ...(cost !== undefined && currency === "CNY" && { costCny: cost }),
-        kgCo2e,
         ...summary,
       });
       return;
