@@ -14,9 +14,16 @@ export { accumulateOutputs } from "./passes/accumulate.ts";
 export { bindSizes } from "./passes/bind-sizes.ts";
 export { halfPrecision } from "./passes/half-precision.ts";
 export { applyPass, dropUnusedInputs, optimize } from "./passes/optimize.ts";
+export {
+  createPlanningRuntime,
+  type PlannedAllocation,
+  type PlannedProgram,
+  type PlanningRuntime,
+} from "./planning-runtime.ts";
 export { createReferenceRuntime } from "./reference.ts";
 export { hostArrayFrom } from "./reference-tensor.ts";
 export { rewrite } from "./rewrite.ts";
 export { type RecomputePolicy, type SplitProgram, splitGradient } from "./split.ts";
 export { isSpec, isTensor, spec, type Tensor, type TensorSpec } from "./tensor.ts";
 export { leaves, type MapTree, mapTree, type Tree } from "./tree.ts";
+export { arenaBytes, type Interval, intermediateBuffers, peakBytes, tensorBytes } from "./workspace.ts";

@@ -228,7 +228,8 @@ async function makeStep(
   const gradient = (name: string) => gradients!.tensors.get(name)!;
   const streams = gradients && ([stream(), stream()] as const);
   const dBias = gradients && allocate("float32", batchTensors.bias!.shape);
-  const zeros = new Float32Array(dBias ? dBias.byteLength / 4 : 0);
+  /** Made when first needed: whoever only plans a step has no use for it. */
+  let zeros: Float32Array | undefined;
   const bindBackward = async (adds: boolean): Promise<Binding[]> => {
     const backward: Binding[] = [];
     const bind = (program: Program, given: Tensors, outputs: Tensors) => {
@@ -362,6 +363,7 @@ async function makeStep(
         "grad.params.norm": gradient(names.outputNorm),
         "grad.params.token": gradient(names.token),
       });
+      zeros ??= new Float32Array(dBias.byteLength / 4);
       runtime.write(dBias, zeros);
       const bindings = add ? (addingBackward ??= await bindBackward(true)) : backward;
       for (const binding of bindings) await binding.run();
