@@ -12,13 +12,16 @@ import { ledgerAssumptionsSchema, type RunDescription, type RunWriter } from "..
 import type { ModelConfig } from "../model/config.ts";
 import { retentionSchema } from "../train/checkpoint.ts";
 import { guardSchema } from "../train/guard.ts";
+import { checkMemory } from "../train/memory-plan.ts";
 import type { Intervention, PretrainHooks } from "../train/pretrain.ts";
 import { rampSchema } from "../train/ramp.ts";
 import { ConfigError } from "../util/error.ts";
 import type { CommandContext } from "./context.ts";
 import { note, print, say } from "./context.ts";
-import { inspectMachine } from "./machine.ts";
+import { freeMemoryBytes, inspectMachine } from "./machine.ts";
+import { planMessages } from "./messages/plan.ts";
 import { pretrainMessages as messages } from "./messages/pretrain.ts";
+import { planRecipe } from "./planning.ts";
 import { startProgress } from "./progress.ts";
 import { formatBytes, formatDuration, formatInteger, formatNumber } from "./quantity.ts";
 import { createSmoothing, trainingFields } from "./training.ts";
@@ -177,7 +180,13 @@ async function train(folder: string, recipe: Recipe, resume: boolean, context: C
     spin: false,
     ...(recipe.threads === undefined ? {} : { threads: recipe.threads }),
   });
-  const { multiplyMatrices } = await import("./product-check.ts");
+  const plan = await planRecipe(config, recipe, source.packed);
+  const availableBytes = freeMemoryBytes();
+  if (checkMemory(plan, availableBytes) === "tight") {
+    const shown = { total: formatBytes(plan.totalBytes), available: formatBytes(availableBytes) };
+    note(context, say(context, planMessages.warnTight, shown));
+  }
+  const { multiplyMatrices } = await import("../train/product-rate.ts");
   const product = await multiplyMatrices(runtime);
   const machine = inspectMachine();
   const createdMs = context.now();
@@ -199,6 +208,7 @@ async function train(folder: string, recipe: Recipe, resume: boolean, context: C
     },
     versions: { node: process.versions.node, onnxruntime: runtime.info.version },
     ...(recipe.ledger && { ledger: recipe.ledger }),
+    plan: { memory: plan, availableBytes },
     productFlopsPerSecond: product.gflops * 1e9,
   };
   const record = resume

@@ -71,6 +71,14 @@ export const verbs: readonly Verb[] = [
     load: () => import("./verbs/data-check.ts"),
   },
   {
+    name: "plan",
+    summary: {
+      zh: "训练前先算：参数、内存、时间、钱、电、碳",
+      en: "before training: parameters, memory, time, money, energy, carbon",
+    },
+    load: () => import("./verbs/plan.ts"),
+  },
+  {
     name: "train",
     summary: { zh: "从文本训练模型", en: "train a model on text" },
     load: () => import("./verbs/train.ts"),

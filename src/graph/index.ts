@@ -26,4 +26,4 @@ export { rewrite } from "./rewrite.ts";
 export { type RecomputePolicy, type SplitProgram, splitGradient } from "./split.ts";
 export { isSpec, isTensor, spec, type Tensor, type TensorSpec } from "./tensor.ts";
 export { leaves, type MapTree, mapTree, type Tree } from "./tree.ts";
-export { arenaBytes, type Interval, intermediateBuffers, peakBytes, tensorBytes } from "./workspace.ts";
+export { type Interval, intermediateBuffers, peakBytes, productFlops } from "./workspace.ts";

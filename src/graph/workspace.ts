@@ -1,12 +1,10 @@
 /**
- * How much memory a program's intermediate values take, without running it: what is alive when, and what an allocator
- * that never gives memory back makes of it.
+ * What a program takes, without running it: memory of its intermediate values, and arithmetic of its products.
  *
- * The allocator is that of the native runtime in outline (best fit with coalescing, Knuth 2.5, as in ONNX Runtime's
- * BFC arena): a program's first run asks for each value on its own, later runs for one block that holds all. The arena
- * is shared by all programs and only grows, so what it has become is the peak.
+ * A value is alive from the node that makes it to the last that reads it. Views share memory with what they show, and
+ * operators that work element by element write over an input that nobody reads any more, as runtimes do.
  */
-import { byteLength } from "../runtime/dtype.ts";
+import { byteLength, elementCount } from "../runtime/dtype.ts";
 import { type DimValues, resolveShape } from "./dim.ts";
 import type { Graph } from "./graph.ts";
 import type { Node, Tensor } from "./tensor.ts";
@@ -27,7 +25,7 @@ const inPlace = new Set(
 /** What an operator needs for itself while it runs, in sizes of its first input. */
 const scratch: Readonly<Record<string, number>> = { crossEntropy: 1 };
 
-export function tensorBytes({ dtype, shape }: Pick<Tensor, "dtype" | "shape">, sizes: DimValues): number {
+function tensorBytes({ dtype, shape }: Pick<Tensor, "dtype" | "shape">, sizes: DimValues): number {
   return byteLength(dtype, resolveShape(shape, sizes));
 }
 
@@ -38,8 +36,8 @@ export function intermediateBuffers(graph: Graph, sizes: DimValues): Interval[] 
   graph.nodes.forEach((node, at) => {
     for (const tensor of node.inputs) lastUse.set(tensor, at);
   });
-  const open: { bytes: number; from: number; to: number }[] = [];
-  const bufferOf = new Map<Tensor, (typeof open)[number] | undefined>();
+  const open: Buffer[] = [];
+  const bufferOf = new Map<Tensor, Buffer | undefined>();
   graph.nodes.forEach((node, at) => {
     const needs = scratch[node.operator.name];
     if (needs) open.push({ bytes: needs * tensorBytes(node.inputs[0]!, sizes), from: at, to: at });
@@ -53,8 +51,8 @@ export function intermediateBuffers(graph: Graph, sizes: DimValues): Interval[] 
         bufferOf.set(tensor, shared.buffer);
         continue;
       }
-      const buffer = { bytes, from: at, to: end };
       // A later view of it keeps it: its end moves then.
+      const buffer = { bytes, from: at, to: end };
       open.push(buffer);
       bufferOf.set(tensor, buffer);
     }
@@ -62,7 +60,11 @@ export function intermediateBuffers(graph: Graph, sizes: DimValues): Interval[] 
   return open.filter(({ bytes }) => bytes > 0);
 }
 
-type Buffer = { readonly bytes: number; to: number };
+interface Buffer {
+  readonly bytes: number;
+  readonly from: number;
+  to: number;
+}
 
 /** The buffer that a node's result lies in without being given one; `buffer` is absent where the caller brought it. */
 function sharedBuffer(
@@ -101,74 +103,16 @@ function changes(intervals: readonly Interval[]) {
     .sort((a, b) => a.at - b.at || Number(b.grows) - Number(a.grows));
 }
 
-interface Chunk {
-  readonly start: number;
-  readonly end: number;
-  free: boolean;
-}
-
-const arenaUnitBytes = 256;
-/** A larger rest of a chunk is split off; of a smaller chunk than twice what is asked for, the rest stays with it. */
-const largestRestBytes = 128 * 1024 * 1024;
-
-/** An arena that grows by what is asked for and never shrinks. */
-export function createArenaModel() {
-  /** Regions lie apart: chunks of different ones never become one. */
-  const regions: Chunk[][] = [];
-  let bytes = 0;
-  return {
-    get bytes() {
-      return bytes;
-    },
-    allocate(wanted: number): () => void {
-      const size = Math.ceil(wanted / arenaUnitBytes) * arenaUnitBytes;
-      let best: { region: Chunk[]; index: number } | undefined;
-      let bestSize = Number.POSITIVE_INFINITY;
-      for (const region of regions) {
-        region.forEach((chunk, index) => {
-          const has = chunk.end - chunk.start;
-          if (!chunk.free || has < size || has >= bestSize) return;
-          best = { region, index };
-          bestSize = has;
-        });
-      }
-      if (best === undefined) {
-        const region = [{ start: bytes, end: bytes + size, free: true }];
-        regions.push(region);
-        bytes += size;
-        best = { region, index: 0 };
-        bestSize = size;
-      }
-      const { region, index } = best;
-      const { start, end } = region[index]!;
-      const splits = bestSize >= 2 * size || bestSize - size >= largestRestBytes;
-      const taken: Chunk = { start, end: splits ? start + size : end, free: false };
-      region.splice(index, 1, taken, ...(splits ? [{ start: start + size, end, free: true }] : []));
-      return () => {
-        taken.free = true;
-        let first = region.indexOf(taken);
-        let last = first;
-        while (region[first - 1]?.free) first--;
-        while (region[last + 1]?.free) last++;
-        region.splice(first, last - first + 1, { start: region[first]!.start, end: region[last]!.end, free: true });
-      };
-    },
-  };
-}
-
-/** What an arena has grown to after programs ran one after the other, twice. */
-export function arenaBytes(programs: readonly (readonly Interval[])[]): number {
-  const arena = createArenaModel();
-  for (const intervals of programs) {
-    const ends = new Map<Interval, () => void>();
-    for (const { interval, bytes, grows } of changes(intervals)) {
-      if (grows) ends.set(interval, arena.allocate(bytes));
-      else ends.get(interval)!();
-    }
+/**
+ * Floating-point operations of a program's matrix products, a product and its sum being two; those with vectors, which
+ * are sums under another name, included.
+ */
+export function productFlops(graph: Graph, sizes: DimValues): number {
+  let flops = 0;
+  for (const { operator, inputs, outputs, attributes } of graph.nodes) {
+    if (operator.name !== "matmul" && operator.name !== "softmaxMix") continue;
+    const inner = inputs[0]!.shape.at(operator.name === "matmul" && attributes.transposeA ? -2 : -1)!;
+    flops += 2 * elementCount(resolveShape([...outputs[0]!.shape, inner], sizes));
   }
-  for (const intervals of programs) {
-    const peak = peakBytes(intervals);
-    if (peak > 0) arena.allocate(peak)();
-  }
-  return arena.bytes;
+  return flops;
 }

@@ -50,6 +50,14 @@ export const runErrors: ErrorEntries = {
     en: "The port for the live pages is taken.",
     remedy: { zh: "换一个 --port，或用 --port 0。", en: "Give another --port, or --port 0." },
   },
+  CPM_TRAIN_MEMORY: {
+    zh: "内存不够训练所需。",
+    en: "Training needs more memory than there is.",
+    remedy: {
+      zh: "减少 rows 或 length，加 --set recompute=block，或换小一点的模型；cpm plan 列出各部分。",
+      en: "Fewer or shorter rows, --set recompute=block, or a smaller model; cpm plan shows each part.",
+    },
+  },
   CPM_TRAIN_CHECKPOINT: {
     zh: "检查点不完整或已损坏。",
     en: "A training checkpoint is incomplete, damaged or of another model.",

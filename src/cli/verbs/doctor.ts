@@ -4,12 +4,12 @@
  */
 import { z } from "zod";
 import type { RuntimeInfo } from "../../runtime/runtime.ts";
+import type { ProductReport } from "../../train/product-rate.ts";
 import { defineCommand } from "../command.ts";
 import { type CommandContext, print, printJson, say } from "../context.ts";
 import { exitCodes } from "../exit-codes.ts";
 import { inspectMachine, type Machine } from "../machine.ts";
 import { doctorMessages as messages } from "../messages/doctor.ts";
-import type { ProductReport } from "../product-check.ts";
 import { formatBytes, formatNumber } from "../quantity.ts";
 import { renderError } from "../render-error.ts";
 import { renderFacts } from "../table.ts";
@@ -65,7 +65,7 @@ async function tryRuntime(options: { device: Device; threads?: number }): Promis
     const { createNativeRuntime } = await import("../../runtime/index.ts");
     using runtime = createNativeRuntime(options);
     info = runtime.info;
-    const { multiplyMatrices } = await import("../product-check.ts");
+    const { multiplyMatrices } = await import("../../train/product-rate.ts");
     return { info, product: await multiplyMatrices(runtime), error: undefined };
   } catch (error) {
     return { info, product: undefined, error };

@@ -1,4 +1,4 @@
-/** One matrix product on a runtime, compared with plain TypeScript and timed: the smoke run of `cpm doctor`. */
+/** One matrix product on a runtime, compared with plain TypeScript and timed: the smoke run of `cpm doctor`, and the rate that MFU is a share of. */
 import { trace } from "../graph/graph.ts";
 import { matmul } from "../graph/operators/product.ts";
 import { spec } from "../graph/tensor.ts";
