@@ -326,6 +326,7 @@ function recorder(
     now: context.now,
     signal: context.signal,
     onStart: ({ step, tokens, resumedFrom }) => {
+      begun = step;
       writer.append(
         { type: "start", step, tokens, attempt, ...(resumedFrom && { resumedFrom: inRun(resumedFrom) }) },
         true,
