@@ -319,7 +319,7 @@ function recorder(
   const smoothed = createSmoothing();
   let position = { step: 0, tokens: 0 };
   /** Where this attempt began, and its time in training. */
-  const begun = 0;
+  let begun = 0;
   let attemptMs = 0;
   const inRun = (path: string) => relative(resolve(writer.folder), resolve(path));
   const hooks: PretrainHooks = {
