@@ -8,7 +8,8 @@ import { z } from "zod";
 import { mixtureSchema } from "../data/mixture-file.ts";
 import { packingSchema } from "../data/packing.ts";
 import { alertSchema } from "../live/alerts.ts";
-import { ledgerAssumptionsSchema, type RunDescription, type RunWriter } from "../live/run-folder.ts";
+import { ledgerChoicesSchema, machineAssumptions } from "../live/ledger-assumptions.ts";
+import type { RunDescription, RunWriter } from "../live/run-folder.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { retentionSchema } from "../train/checkpoint.ts";
 import { guardSchema } from "../train/guard.ts";
@@ -101,13 +102,18 @@ export const pretrainFields = {
     .default(48)
     .describe(messages.sampleTokens.en)
     .meta({ zh: messages.sampleTokens.zh, flag: false }),
+  log: z
+    .strictObject({ recorder: z.string().max(200).default("cpm-live"), dayEnds: z.string().default("16:00+08:00") })
+    .prefault({})
+    .describe(messages.log.en)
+    .meta({ zh: messages.log.zh }),
   alerts: z
     .array(alertSchema)
     .max(16)
     .default([])
     .describe(messages.alerts.en)
     .meta({ zh: messages.alerts.zh, flag: false }),
-  ledger: ledgerAssumptionsSchema.optional().describe(messages.ledger.en).meta({ zh: messages.ledger.zh }),
+  ledger: ledgerChoicesSchema.optional().describe(messages.ledger.en).meta({ zh: messages.ledger.zh }),
 } as const;
 
 const recipeSchema = z.object({ ...trainingFields, for: z.number().optional(), ...pretrainFields });
@@ -207,14 +213,18 @@ async function train(folder: string, recipe: Recipe, resume: boolean, context: C
       threads: runtime.info.threads,
     },
     versions: { node: process.versions.node, onnxruntime: runtime.info.version },
-    ...(recipe.ledger && { ledger: recipe.ledger }),
+    ledger: machineAssumptions(
+      { cpu: machine.cpuModel ?? machine.arch, cores: machine.usableProcessors },
+      recipe.ledger,
+    ),
     plan: { memory: plan, availableBytes },
     productFlopsPerSecond: product.gflops * 1e9,
   };
   const record = resume
     ? await live.reopenRun(folder, context.now)
     : await live.createRun(folder, description, context.now);
-  const writer = recipe.alerts.length === 0 ? record : await alerting(record, recipe.alerts, context);
+  const logged = await logging(record, recipe, context);
+  const writer = recipe.alerts.length === 0 ? logged : await alerting(logged, recipe.alerts, context);
   if (resume) await writer.update({ status: "running" });
   const attempt = resume ? await attemptsOf(folder) : 1;
   note(
@@ -277,6 +287,27 @@ async function train(folder: string, recipe: Recipe, resume: boolean, context: C
     await writer.close();
     source.dispose();
   }
+}
+
+/** The record's writer with daily logs beside it. */
+async function logging(record: RunWriter, { log, steps }: Recipe, context: CommandContext): Promise<RunWriter> {
+  const [{ createDailyLog, withDailyLogs }, { parseDayRule }, { readEvents }] = await Promise.all([
+    import("../live/daily-log.ts"),
+    import("../live/day.ts"),
+    import("../live/run-folder.ts"),
+  ]);
+  const rule = parseDayRule(log.dayEnds);
+  const daily = createDailyLog({ rule, targetSteps: steps });
+  for await (const { event } of readEvents(record.folder)) daily.add(event);
+  const heading = { name: record.description.name, recorder: log.recorder, rule };
+  return withDailyLogs(record, daily, heading, {
+    now: context.now,
+    onFailure: (error) =>
+      note(
+        context,
+        say(context, messages.logFailed, { reason: error instanceof Error ? error.message : String(error) }),
+      ),
+  });
 }
 
 /** The record's writer with alerts beside it. */

@@ -89,17 +89,22 @@ export const verbs: readonly Verb[] = [
     load: () => import("./verbs/live.ts"),
   },
   {
+    name: "cost",
+    summary: { zh: "训练的费用、能耗与碳排放", en: "what a run cost: money, energy, carbon" },
+    load: () => import("./verbs/cost.ts"),
+  },
+  {
+    name: "log",
+    summary: { zh: "每日训练日志", en: "daily logs of a run" },
+    load: () => import("./verbs/log.ts"),
+  },
+  {
     name: "export",
     summary: {
       zh: "导出训练记录：TensorBoard、Prometheus、CSV、JSON",
       en: "export a run: TensorBoard, Prometheus, CSV, JSON",
     },
     load: () => import("./verbs/export.ts"),
-  },
-  {
-    name: "cost",
-    summary: { zh: "计算一次训练的花费与碳排放", en: "cost and carbon of a run" },
-    load: () => import("./verbs/cost.ts"),
   },
   {
     name: "generate",

@@ -35,20 +35,23 @@ export const ledgerAssumptionsSchema = z.object({
 });
 export type LedgerAssumptions = z.output<typeof ledgerAssumptionsSchema>;
 
-/** What a person says about them; the rest is found or assumed. */
-export interface LedgerChoices {
+const amount = z.number().min(0).optional();
+
+/** What a person says about them, in a recipe or as options; the rest is found or assumed. */
+export const ledgerChoicesSchema = z.strictObject({
   /** A name of the table of grids. */
-  readonly grid?: string | undefined;
-  readonly gridKgCo2ePerKwh?: number | undefined;
-  readonly pue?: number | undefined;
+  grid: z.enum(gridIntensities.map(({ name }) => name)).optional(),
+  gridKgCo2ePerKwh: amount,
+  pue: z.number().min(1).max(10).optional(),
   /** Of one device. */
-  readonly watts?: number | undefined;
-  readonly pricePerHour?: number | undefined;
-  readonly pricePerKwh?: number | undefined;
-  readonly currency?: string | undefined;
+  watts: amount,
+  pricePerHour: amount,
+  pricePerKwh: amount,
+  currency: z.string().min(1).max(16).optional(),
   /** A name of the table of prices. */
-  readonly price?: string | undefined;
-}
+  price: z.enum(devicePrices.map(({ name }) => name)).optional(),
+});
+export type LedgerChoices = z.output<typeof ledgerChoicesSchema>;
 
 const chosen = "given by whoever ran it";
 

@@ -30,32 +30,12 @@ import { z } from "zod";
 import { fileErrorOf, writeFileAtomic } from "../util/atomic-file.ts";
 import { ConfigError, DataError } from "../util/error.ts";
 import { type NewEvent, parseEvent, type RunEvent } from "./events.ts";
+import { ledgerAssumptionsSchema } from "./ledger-assumptions.ts";
 
 export const runFile = "run.json";
 export const eventsFile = "events.jsonl";
 export const checkpointsFolder = "checkpoints";
 const lockFile = "run.lock";
-
-const deviceSchema = z.object({
-  name: z.string(),
-  count: z.number().positive(),
-  /** Of one device, where it is not measured. */
-  watts: z.number().min(0).optional(),
-  pricePerHour: z.number().min(0).optional(),
-});
-
-/** What cost and carbon are computed from; every figure with where it is from. */
-export const ledgerAssumptionsSchema = z.object({
-  devices: z.array(deviceSchema),
-  pue: z.number().min(1).default(1),
-  gridKgCo2ePerKwh: z.number().min(0).optional(),
-  gridSource: z.string().optional(),
-  currency: z.string().default("CNY"),
-  priceSource: z.string().optional(),
-  /** Of a kilowatt-hour, where electricity is paid and not devices. */
-  pricePerKwh: z.number().min(0).optional(),
-});
-export type LedgerAssumptions = z.output<typeof ledgerAssumptionsSchema>;
 
 export const runStatuses = ["running", "stopped", "ended", "failed"] as const;
 

@@ -25,15 +25,18 @@ export const runErrors: ErrorEntries = {
     en: "The recipe in a run's folder is not as it must be.",
     remedy: { zh: "改正 run.json 中的 recipe。", en: "Correct the recipe in run.json." },
   },
-  CPM_LOG_DAY: {
-    zh: "一天的结束时刻写法有误。",
-    en: "The time at which a day ends is not as it must be.",
-    remedy: { zh: "按提示的写法给出时刻与时区。", en: "Write the time and its offset as the error says." },
-  },
   CPM_LEDGER_TABLE: {
-    zh: "碳排放或价格表中没有这个名称。",
+    zh: "表中没有这个名称。",
     en: "The tables of grids and prices have no such name.",
-    remedy: { zh: "换一个表中的名称，或直接给出数值。", en: "Take a name of the table, or give the figure itself." },
+    remedy: { zh: "使用列出的名称，或直接给出数值。", en: "Use one of the names that are listed, or give the figure." },
+  },
+  CPM_LOG_DAY: {
+    zh: "日志的日期或日界有误。",
+    en: "A day of the log, or the time at which a day ends, is not as it must be.",
+    remedy: {
+      zh: "日界写作 16:00+08:00，日期写作 2026-11-27。",
+      en: "Write 16:00+08:00 for the end of a day, 2026-11-27 for a day.",
+    },
   },
   CPM_LIVE_ALERT: {
     zh: "告警的写法有误。",

@@ -17,6 +17,11 @@ export const liveMessages = defineMessages({
     en: "replay at this speed, 60 shows an hour in a minute; 0: all at once",
   },
   from: { zh: "重放从这个时刻开始（ISO 8601）", en: "moment that a replay begins at (ISO 8601)" },
+  example: {
+    zh: "显示一次真实的训练：cpm-ant 为 2022 年原版 CPM-Live 的 295 天",
+    en: "show a real run: cpm-ant is the original CPM-Live of 2022, 295 days",
+  },
+  exampleAnt: { zh: "原版 CPM-Ant，一秒一天", en: "the original CPM-Ant, a day a second" },
   export: { zh: "不开服务，导出为静态文件到这个文件夹", en: "serve nothing: write static files to this folder" },
   exported: {
     zh: "已导出到 {path}：{runs} 个训练，{files} 个文件（{written} 个有变化），{bytes}。",
@@ -26,6 +31,6 @@ export const liveMessages = defineMessages({
   serving: { zh: "直播：{url}（Ctrl-C 结束）", en: "Live at {url} (Ctrl-C ends)" },
   badTime: { zh: "这不是时刻，例如 2022-06-08T16:00:00Z。", en: "This is no moment, as 2022-06-08T16:00:00Z." },
   portTaken: { zh: "端口 {port} 已被占用。", en: "Port {port} is taken." },
-  example: { zh: "直播 runs/ 下的所有训练", en: "all runs below runs/" },
+  exampleAll: { zh: "直播 runs/ 下的所有训练", en: "all runs below runs/" },
   exampleReplay: { zh: "一分钟重放一小时", en: "an hour in a minute" },
 });

@@ -45,6 +45,8 @@ export const pretrainMessages = defineMessages({
     zh: "告警：url，可有 on、headers、stallMinutes；以 JSON 发出。不会出现在网页与导出中",
     en: "webhook alerts: url, and perhaps on, headers, stallMinutes; posted as JSON. Never shown on pages or in exports",
   },
+  log: { zh: "每日日志：记录人，以及一天何时结束", en: "daily log: who records, and when a day ends" },
+  logFailed: { zh: "日志没有写成：{reason}", en: "A daily log could not be written: {reason}" },
   alertFailed: { zh: "告警没有送达：{reason}", en: "An alert was not delivered: {reason}" },
   ledger: {
     zh: "成本与碳排放的假设：设备、功率、价格、电网",

@@ -1,5 +1,9 @@
 /** `cpm live`: runs as web pages. */
 import { once } from "node:events";
+import { rmSync } from "node:fs";
+import { mkdtemp } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { z } from "zod";
 import { ConfigError, UnsupportedError } from "../../util/error.ts";
 import { defineCommand } from "../command.ts";
@@ -13,8 +17,9 @@ export default defineCommand({
   description: messages.description,
   json: true,
   examples: [
-    { line: "live runs/", ...messages.example },
+    { line: "live runs/", ...messages.exampleAll },
     { line: "live runs/zh --replay 60", ...messages.exampleReplay },
+    { line: "live --example cpm-ant --replay 86400", ...messages.exampleAnt },
     { line: "live runs/ --export site/ --no-checkpoints", ...messages.exampleExport },
   ],
   schema: z.object({
@@ -27,6 +32,7 @@ export default defineCommand({
     port: z.int().min(0).max(65535).default(8022).describe(messages.port.en).meta({ zh: messages.port.zh, alias: "p" }),
     checkpoints: z.boolean().default(true).describe(messages.checkpoints.en).meta({ zh: messages.checkpoints.zh }),
     frameAncestors: z.string().optional().describe(messages.frame.en).meta({ zh: messages.frame.zh, flag: false }),
+    example: z.enum(["cpm-ant"]).optional().describe(messages.example.en).meta({ zh: messages.example.zh }),
     export: z
       .string()
       .min(1)
@@ -36,11 +42,18 @@ export default defineCommand({
     replay: z.number().min(0).optional().describe(messages.replay.en).meta({ zh: messages.replay.zh }),
     from: z.string().optional().describe(messages.from.en).meta({ zh: messages.from.zh }),
   }),
-  async run({ runs, export: output, host, port, checkpoints, frameAncestors, replay, from }, context) {
+  async run({ runs: given, example, export: output, host, port, checkpoints, frameAncestors, replay, from }, context) {
     const [{ startLiveServer }, { pagesFolder }] = await Promise.all([
       import("../../live/server.ts"),
       import("../../live/pages.ts"),
     ]);
+    const runs = [...given];
+    if (example !== undefined) {
+      const { writeExampleRun } = await import("../../live/example-run.ts");
+      const parent = await mkdtemp(join(tmpdir(), "cpm-example-"));
+      context.signal.addEventListener("abort", () => rmSync(parent, { recursive: true, force: true }));
+      runs.push(await writeExampleRun(parent));
+    }
     if (output !== undefined) {
       const { exportStatic } = await import("../../live/static-export.ts");
       const pages = await pagesFolder();
