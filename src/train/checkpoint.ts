@@ -138,6 +138,14 @@ export async function listCheckpoints(folder: string): Promise<readonly { step: 
     .sort((a, b) => a.step - b.step);
 }
 
+/** Removes what a process that was killed left half written. Only whoever holds the run may call it. */
+export async function removeHalfWritten(folder: string): Promise<void> {
+  const names = await readdir(folder).catch(() => []);
+  for (const name of names) {
+    if (/^\.+step-\d+\.partial-/.test(name)) await rm(join(folder, name), { recursive: true, force: true });
+  }
+}
+
 /**
  * Reads a checkpoint's state and tensors, after comparing every file with the manifest.
  *

@@ -22,6 +22,7 @@ import {
   listCheckpoints,
   type Retention,
   readCheckpoint,
+  removeHalfWritten,
   type Snapshot,
   type TrainState,
   writeCheckpoint,
@@ -208,6 +209,7 @@ export async function pretrain(
 
     let resumedFrom: string | undefined;
     if (input.resume) {
+      await removeHalfWritten(checkpoints);
       for (const { path } of (await listCheckpoints(checkpoints)).toReversed()) {
         try {
           const state = await load(path, true);
