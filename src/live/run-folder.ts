@@ -23,9 +23,9 @@ import {
   readSync,
   writeSync,
 } from "node:fs";
-import { mkdir, open, readdir, rm } from "node:fs/promises";
+import { link, mkdir, open, readdir, rm, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
-import { basename, join } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { z } from "zod";
 import { fileErrorOf, writeFileAtomic } from "../util/atomic-file.ts";
 import { ConfigError, DataError } from "../util/error.ts";
@@ -112,7 +112,12 @@ export function readRun(folder: string): RunDescription {
 export interface RunWriter {
   readonly folder: string;
   readonly description: RunDescription;
-  /** Appends an event with the time of the clock. `durable`: it is on the disk when this returns. */
+  /**
+   * Appends an event with the time of the clock. `durable`: it is on the disk when this returns. A line that could not be
+   * written whole is written over by the next one.
+   *
+   * @throws FileError CPM_FILE_NO_SPACE and others
+   */
   append(event: NewEvent, durable?: boolean): void;
   /** Changes the description and writes it. */
   update(changes: Partial<RunDescription>): Promise<void>;
@@ -144,10 +149,15 @@ export async function createRun(folder: string, description: RunDescription, now
     });
   }
   await takeLock(folder);
-  await mkdir(join(folder, checkpointsFolder));
-  await writeFileAtomic(join(folder, runFile), `${JSON.stringify(description, undefined, 1)}\n`);
-  await writeFileAtomic(join(folder, eventsFile), "");
-  return openWriter(folder, description, now);
+  try {
+    await mkdir(join(folder, checkpointsFolder));
+    await writeFileAtomic(join(folder, runFile), `${JSON.stringify(description, undefined, 1)}\n`);
+    await writeFileAtomic(join(folder, eventsFile), "");
+    return openWriter(folder, description, now);
+  } catch (error) {
+    await giveLock(folder);
+    throw fileErrorOf(error, "write", folder);
+  }
 }
 
 /**
@@ -156,12 +166,18 @@ export async function createRun(folder: string, description: RunDescription, now
  * @throws DataError CPM_RUN_FOLDER; ConfigError CPM_RUN_LOCKED where another process writes it
  */
 export async function reopenRun(folder: string, now: () => number): Promise<RunWriter> {
-  const description = readRun(folder);
+  readRun(folder);
   await takeLock(folder);
-  return openWriter(folder, description, now);
+  try {
+    // Read again: whoever held the lock may have changed it.
+    return openWriter(folder, readRun(folder), now);
+  } catch (error) {
+    await giveLock(folder);
+    throw fileErrorOf(error, "write", folder);
+  }
 }
 
-async function openWriter(folder: string, initial: RunDescription, now: () => number): Promise<RunWriter> {
+function openWriter(folder: string, initial: RunDescription, now: () => number): RunWriter {
   const path = join(folder, eventsFile);
   const file = openSync(path, existsSync(path) ? "r+" : "w+");
   let size = cutTornLine(file);
@@ -175,10 +191,14 @@ async function openWriter(folder: string, initial: RunDescription, now: () => nu
     append(event, durable = false) {
       if (!open_) throw new Error("internal: an event for a run that is closed");
       const line = Buffer.from(`${JSON.stringify({ time: new Date(now()).toISOString(), ...event })}\n`);
-      for (let written = 0; written < line.length; )
-        written += writeSync(file, line, written, line.length - written, size + written);
-      size += line.length;
-      if (durable) fsyncSync(file);
+      try {
+        for (let written = 0; written < line.length; )
+          written += writeSync(file, line, written, line.length - written, size + written);
+        size += line.length;
+        if (durable) fsyncSync(file);
+      } catch (error) {
+        throw fileErrorOf(error, "write", path);
+      }
     },
     async update(changes) {
       description = { ...description, ...changes };
@@ -187,9 +207,12 @@ async function openWriter(folder: string, initial: RunDescription, now: () => nu
     async close() {
       if (!open_) return;
       open_ = false;
-      fsyncSync(file);
-      closeSync(file);
-      await rm(join(folder, lockFile), { force: true });
+      try {
+        fsyncSync(file);
+      } finally {
+        closeSync(file);
+        await giveLock(folder);
+      }
     },
   };
 }
@@ -212,30 +235,84 @@ function cutTornLine(file: number): number {
   return 0;
 }
 
-/** A file with our process's number; that of a process that is gone is taken over. */
+/** Folders that this process writes: its own number in a lock says nothing about itself. */
+const held = new Set<string>();
+
+/**
+ * A file with our process's number, which appears with its content. That of a process that is gone is removed by one
+ * taker at a time: who removes it looks again while no other may.
+ */
 async function takeLock(folder: string): Promise<void> {
   const path = join(folder, lockFile);
+  const locked = (holder: string) =>
+    new ConfigError("CPM_RUN_LOCKED", "Another process writes this run", {
+      where: folder,
+      got: holder,
+      hint: `Wait for it to end; if it is gone for good, remove ${path}.`,
+    });
+  if (held.has(resolve(folder))) throw locked(`process ${process.pid}, this one`);
+  const aside = `${path}.${process.pid}-${randomBytes(4).toString("hex")}`;
   const mine = JSON.stringify({ pid: process.pid, host: hostname() });
-  for (let attempt = 0; attempt < 3; attempt++) {
-    try {
-      const handle = await open(path, "wx");
-      await handle.writeFile(mine);
-      await handle.close();
-      return;
-    } catch (error) {
-      if ((error as { code?: string }).code !== "EEXIST") throw fileErrorOf(error, "write", path);
+  const removal = `${path}.removal`;
+  try {
+    await writeFile(aside, mine, { flag: "wx" });
+    let placed = await placeLock(aside, path, mine);
+    if (!placed) {
+      refuseLiving(path, locked);
+      if (!(await placeLock(aside, removal, mine))) {
+        refuseLiving(removal, locked);
+        // Left by a crash between two calls; the next one who comes finds it gone.
+        await rm(removal, { force: true });
+        throw locked("a process that was taking it over");
+      }
+      try {
+        refuseLiving(path, locked);
+        await rm(path, { force: true });
+        placed = await placeLock(aside, path, mine);
+      } finally {
+        await rm(removal, { force: true });
+      }
     }
-    const holder = readHolder(path);
-    if (holder !== undefined && (holder.host !== hostname() || isAlive(holder.pid))) {
-      throw new ConfigError("CPM_RUN_LOCKED", "Another process writes this run", {
-        where: folder,
-        got: `process ${holder.pid} on ${holder.host}`,
-        hint: `Wait for it to end; if it is gone for good, remove ${path}.`,
-      });
-    }
-    await rm(path, { force: true });
+    if (!placed) throw locked("a process that has just begun");
+    held.add(resolve(folder));
+  } catch (error) {
+    throw fileErrorOf(error, "write", path);
+  } finally {
+    await rm(aside, { force: true }).catch(() => {});
   }
-  throw new ConfigError("CPM_RUN_LOCKED", "The lock of this run could not be taken", { where: path });
+}
+
+/** Throws where a lock is that of a process which may still live; one that we could not have written is as good as none. */
+function refuseLiving(path: string, locked: (holder: string) => ConfigError): void {
+  const holder = readHolder(path);
+  if (holder !== undefined && (holder.host !== hostname() || isAlive(holder.pid))) {
+    throw locked(`process ${holder.pid} on ${holder.host}`);
+  }
+}
+
+/** Gives the prepared file the lock's name unless that is taken. */
+async function placeLock(aside: string, path: string, content: string): Promise<boolean> {
+  try {
+    await link(aside, path);
+    return true;
+  } catch (error) {
+    const { code } = error as { code?: string };
+    if (code === "EEXIST") return false;
+    if (code === "ENOENT" || code === "EACCES" || code === "ENOSPC" || code === "EROFS") throw error;
+  }
+  // A file system without links.
+  try {
+    await writeFile(path, content, { flag: "wx" });
+    return true;
+  } catch (error) {
+    if ((error as { code?: string }).code === "EEXIST") return false;
+    throw error;
+  }
+}
+
+async function giveLock(folder: string): Promise<void> {
+  held.delete(resolve(folder));
+  await rm(join(folder, lockFile), { force: true });
 }
 
 function readHolder(path: string): { pid: number; host: string } | undefined {
