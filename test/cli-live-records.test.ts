@@ -50,7 +50,7 @@ test("logs of the example, with a comment that stays", async () => {
   const words = ["log", example, "--day", "2022-06-08", "--comment", "换到 32 张卡。", "--lang", "zh"];
   assert.equal((await runCli(words)).code, 0);
   assert.match(readFileSync(join(example, "log", "2022-06-08.zh.md"), "utf8"), /换到 32 张卡。/);
-  assert.equal(readdirSync(join(example, "log")).length, 2 * 296, "295 days and the one that the run began on");
+  assert.equal(readdirSync(join(example, "log")).length, 2 * 295);
   assert.equal((await runCli(["log", example, "--day", "2021-01-01"])).code, 2);
 });
 

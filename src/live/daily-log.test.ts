@@ -3,10 +3,12 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "n
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, test } from "node:test";
+import { cpmLiveDays } from "./cpm-live-days.ts";
 import { createDailyLog, dailyLogMarkdown, personalParts, withDailyLogs, writeDailyLogs } from "./daily-log.ts";
 import { beijingAfternoon } from "./day.ts";
 import { parseEvent, type RunEvent } from "./events.ts";
 import { exampleRun } from "./example-run.ts";
+import { ledgerOf } from "./ledger.ts";
 import type { RunWriter } from "./run-folder.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "cpm-log-"));
@@ -111,10 +113,33 @@ test("the original's run: 295 days in order, its losses, its incidents, and logs
   );
   for (const each of events) assert.ok(parseEvent(JSON.stringify(each)), JSON.stringify(each));
   const steps = events.filter((each) => each.type === "step");
-  assert.deepEqual([steps.length, steps[0]!.loss, steps.at(-1)!.loss, steps.at(-1)!.step], [296, 10.33, 1.77, 295]);
+  assert.deepEqual([steps.length, steps[0]!.loss, steps.at(-1)!.loss, steps.at(-1)!.step], [300, 10.33, 1.77, 295]);
   const log = createDailyLog();
   for (const each of events) log.add(each);
   const day = log.days().find((each) => each.day === "2022-06-08")!;
   assert.deepEqual([day.lossBegin, day.lossEnd, day.bytes], [2.79, 2.98, 56.2e9]);
   assert.ok(day.happened.length > 0);
+  assert.equal(log.days().length, 295);
+  for (const [index, { day, lossBegin, lossEnd }] of log.days().entries()) {
+    const [date, , begin, end] = cpmLiveDays[index]!;
+    assert.deepEqual([day, lossBegin, lossEnd], [date, Number(begin), Number(end)]);
+  }
+});
+
+test("the original's run: its ledger has every stage, and gaps only where the timeline has them", () => {
+  const { description, events } = exampleRun();
+  const { parts, gaps } = ledgerOf(events, description.ledger!, { parts: "stage" });
+  const plus = parts.find(({ name }) => name === "CPM-Ant+")!;
+  assert.deepEqual([plus.devices, plus.hours], [8, 68 * 24]); // 08-05 to 10-12
+  const ant = parts.filter(({ name }) => name.startsWith("CPM-Ant,"));
+  assert.ok(Math.abs(ant.reduce((sum, { cost }) => sum + cost!, 0) / 430_000 - 1) < 0.02);
+  assert.deepEqual(
+    gaps.map(({ kind, hours }) => [kind, Number(hours.toFixed(3))]),
+    [
+      ["outage", 17],
+      ["pause", 34],
+      ["outage", 3.7],
+      ["pause", 24],
+    ],
+  );
 });

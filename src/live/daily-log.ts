@@ -59,8 +59,9 @@ export interface DailyLogOptions {
 /** Collects figures day by day; memory grows with days, not with events. */
 export function createDailyLog({ rule = beijingAfternoon, targetSteps }: DailyLogOptions = {}): DailyLog {
   const accounts = new Map<string, Account>();
-  /** The newest loss of the day before: where a day of a single figure begins. */
+  /** The newest loss: where the next day begins. */
   let before: number | undefined;
+  let lastStep = 0;
   const accountOf = (time: string): Account => {
     const day = dayOf(Date.parse(time), rule);
     let account = accounts.get(day);
@@ -90,6 +91,13 @@ export function createDailyLog({ rule = beijingAfternoon, targetSteps }: DailyLo
       };
       switch (event.type) {
         case "step":
+          if (account.steps === 0 && event.step === lastStep) {
+            // No update, but a loss: the record says where the day began, after a restart.
+            account.first = [event.loss];
+            before = event.loss;
+            break;
+          }
+          lastStep = event.step;
           if (account.first.length < edgeSteps && account.steps < edgeSteps && before === undefined)
             account.first.push(event.loss);
           account.last.push(event.loss);
@@ -125,7 +133,7 @@ export function createDailyLog({ rule = beijingAfternoon, targetSteps }: DailyLo
           break;
         default:
       }
-      if (event.type === "step") before = mean(account.last);
+      if (event.type === "step" && account.last.length > 0) before = mean(account.last);
     },
     days: () =>
       [...accounts]

@@ -47,19 +47,23 @@ export function exampleRun(): { readonly description: RunDescription; readonly e
     const passed = days.findLast((day) => day.time <= time);
     return { step: passed?.step ?? 0, tokens: passed?.tokens ?? 0 };
   };
-  const first = Number(cpmLiveDays[0]![2]);
   const steps = days.map(({ time, ...day }): RunEvent => ({ time, type: "step", ...day }));
-  const begin: RunEvent = { time: fromBeijing("2022-05-29T16:00"), type: "step", step: 0, tokens: 0, loss: first };
+  // A day begins where the one before ended, but for the first and for restarts: there the beginning is a point of its own.
+  const begins = cpmLiveDays.flatMap(([date, , begin], i): RunEvent[] => {
+    if (i > 0 && begin === cpmLiveDays[i - 1]![3]) return [];
+    const time = new Date(Date.parse(fromBeijing(`${date}T16:00`)) - 86_400_000 + 60_000).toISOString();
+    return [{ time, type: "step", step: i, tokens: days[i - 1]?.tokens ?? 0, loss: Number(begin) }];
+  });
   const derived: RunEvent = {
     time: fromBeijing("2022-05-29T16:00"),
     type: "note",
     step: 0,
-    text: "A step is a day of the public logs. Losses and gradient norms are the logs' own; tokens are derived from the data read, 4.7 bytes a token",
-    zh: "一步为公开日志中的一天。损失与梯度范数出自日志；token 数由已读数据推算，每个 token 4.7 字节",
+    text: "A step is a day of the public logs. Losses and gradient norms are the logs' own; tokens are derived from the data read, 4.7 bytes a token. Where a day did not begin with the loss that the one before ended with, that loss stands a minute after the day's beginning",
+    zh: "一步为公开日志中的一天。损失与梯度范数出自日志；token 数由已读数据推算，每个 token 4.7 字节。某日开始的损失与前一日结束的不同时，记在当日开始后一分钟",
   };
-  const all = [...timelineEvents(stepAt), begin, derived, ...steps];
-  const order = (event: RunEvent) => (event.type === "start" ? 0 : event.type === "stage" ? 1 : 2);
-  const events = all.toSorted((a, b) => a.time.localeCompare(b.time) || order(a) - order(b));
+  // At one moment a day's figures come first, then the timeline in its own order: an end before the start that follows.
+  const all = [...steps, ...timelineEvents(stepAt), derived, ...begins];
+  const events = all.toSorted((a, b) => a.time.localeCompare(b.time));
   const config = presets["10b"];
   const description: RunDescription = {
     format: 1,
