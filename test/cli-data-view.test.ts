@@ -132,6 +132,44 @@ suite("cpm data view", () => {
     assert.deepEqual((await json(recipe, "--rows", "1")).rows.length, 1);
   });
 
+  test("samples of a task: what tuning learns and what evaluation asks", async () => {
+    const file = join(folder, "c3.jsonl");
+    const row = {
+      id: "a",
+      passage: "春天来了，<b>花开了</b>。",
+      question: "什么来了？",
+      options: ["春天", "冬天"],
+      target: 0,
+    };
+    writeFileSync(file, `${JSON.stringify(row)}\n${JSON.stringify({ ...row, id: "b", target: 1 })}\n`);
+    const view = await json(file, "--task", "c3", "--rows", "1");
+    assert.deepEqual([view.task.length, view.task[0].id, view.task[0].answer], [1, "a", 0]);
+    assert.deepEqual(
+      view.task[0].prompts.map(({ answers }: { answers: string[] }) => answers),
+      [["是"], ["是"]],
+    );
+    assert.deepEqual([view.rows.length, view.targets], [2, 2]);
+    const plain = await runCli(["data", "view", file, "--task", "c3", "--rows", "1", "--batch", "2", "--lang", "zh"]);
+    assert.equal(plain.code, 0, plain.stderr);
+    assert.match(plain.stdout, /^b：选择，方式 yes，正确答案：冬天\n/);
+    assert.match(plain.stdout, /\] → 否\n[\s\S]*\] → 是/);
+    const letter = await runCli(["data", "view", file, "--task", "c3", "--template", "letter", "--lang", "en"]);
+    assert.match(letter.stdout, /⟦A<\/s>⟧/);
+    const page = join(folder, "task.html");
+    await runCli(["data", "view", file, "--task", "c3", "--html", page, "--mask"]);
+    assert.match(readFileSync(page, "utf8"), / → <span class="t lm">是</);
+    assert.doesNotMatch(readFileSync(page, "utf8"), /<b>/);
+    for (const [argv, expected] of [
+      [["--template", "none"], /CPM_TASK_TEMPLATE[\s\S]*original, likelihood, letter/],
+      [["--batch", "3", "--rows", "1"], /CPM_DATA_EMPTY/],
+      [["--compat"], /CPM_CLI_USAGE[\s\S]*--task/],
+    ] as const) {
+      const { code, stderr } = await runCli(["data", "view", file, "--task", "c3", ...argv, "--lang", "en"]);
+      assert.notEqual(code, 0);
+      assert.match(stderr, expected);
+    }
+  });
+
   test("what cannot be shown says why", async () => {
     const fails = async (expected: RegExp, ...argv: string[]) => {
       const { code, stderr } = await runCli(["data", "view", ...argv, "--lang", "en"]);

@@ -88,6 +88,8 @@ ${rows.join("\n")}
 
 function sampleArticle(sample: ViewedSample, options: HtmlOptions, context: CommandContext): string {
   const tokens = sample.tokens.map((token) => tokenSpan(token, sample, options, context));
+  const asked = sample.tokens.at(-1)?.predicts;
+  if (asked !== undefined) tokens.push(` → <span class="t lm">${htmlText(options.tokenText(asked))}</span>`);
   return `<article><p class="quiet">${htmlText(sampleLine(sample, context))}</p><div class="text">${tokens.join("")}</div></article>`;
 }
 

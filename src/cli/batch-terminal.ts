@@ -12,6 +12,7 @@ export interface TerminalOptions {
   readonly batch: number;
   readonly color: boolean;
   readonly width: number;
+  readonly tokenText: (id: number) => string;
   /** Of each row: who sees whom, see `viewMask`. */
   readonly masks?: readonly (readonly Float64Array[])[] | undefined;
 }
@@ -97,7 +98,7 @@ function styleOf(token: ViewedToken, { objective }: ViewedSample): Style {
 /** The tokens in lines of the terminal's width; runs of one style are painted together. */
 function wrapTokens(
   sample: ViewedSample,
-  { color, width }: TerminalOptions,
+  { color, width, tokenText }: TerminalOptions,
   paint: (s: Style, t: string) => string,
 ): string[] {
   const room = Math.max(20, width - 5);
@@ -132,7 +133,9 @@ function wrapTokens(
     }
   }
   endRun();
-  return [...lines, line];
+  // Asked for behind the last token, which no token of the row answers: the logit that `yes` scores.
+  const asked = sample.tokens.at(-1)?.predicts;
+  return [...lines, asked === undefined ? line : `${line} → ${visibleText(tokenText(asked))}`];
 }
 
 /** Two lines of cells in one line of text: upper and lower half blocks. */

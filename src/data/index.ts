@@ -38,6 +38,7 @@ export {
   readDocuments,
   type TextFormat,
 } from "./read-documents.ts";
+export * from "./tasks/index.ts";
 export {
   bitsPerCharacter,
   buildTokenCorpus,

@@ -26,6 +26,28 @@ export const dataViewMessages = defineMessages({
   compat: { zh: "照原版打包（后面样本的提示有误）", en: "pack as the original did (wrong prompts of later samples)" },
   fillShare: { zh: "填空样本的比例", en: "share of samples with the fill objective" },
   vocab: { zh: "文本文件的词表", en: "vocabulary for text files" },
+  task: {
+    zh: "把文件作为某个任务的数据来看：训练时的行，评测时的提示与可选答案",
+    en: "look at files of a task: the rows of tuning, the prompts and answers of evaluation",
+  },
+  template: { zh: "任务的模板；缺省为原版的写法", en: "the task's template; by default the original's wording" },
+  exampleTask: { zh: "看标题任务的样本", en: "samples of the headline task" },
+  taskVocabulary: {
+    zh: "没有给词表（--vocab），先在这些样本上训练一个。",
+    en: "No vocabulary (--vocab): one is trained on these samples.",
+  },
+  taskSample: {
+    zh: "{id}：{kind}，方式 {method}，正确答案：{right}",
+    en: "{id}: {kind}, method {method}, right: {right}",
+  },
+  taskCut: { zh: "（输入太长，已截短）", en: " (too long, cut)" },
+  taskData: {
+    zh: "--task 只用于任务的数据文件，不能与 --packing、--compat、--fill-share 同用。",
+    en: "--task is for files of a task, and does not go with --packing, --compat or --fill-share.",
+  },
+  generation: { zh: "生成", en: "generation" },
+  choice: { zh: "选择", en: "choice" },
+  ranking: { zh: "排序", en: "ranking" },
   mask: { zh: "也画出每行谁能看见谁", en: "draw who sees whom in each row too" },
   html: { zh: "写成 HTML 文件", en: "write an HTML file" },
   exampleFolder: { zh: "看数据集的第一批", en: "the first batch of a data set" },

@@ -11,6 +11,7 @@ import { dataErrors } from "./errors-data.ts";
 import { datasetErrors } from "./errors-dataset.ts";
 import { runErrors } from "./errors-run.ts";
 import { runtimeErrors } from "./errors-runtime.ts";
+import { taskErrors } from "./errors-task.ts";
 
 export const errorCatalogue: Readonly<Record<string, ErrorEntry>> = {
   ...checkpointErrors,
@@ -19,4 +20,5 @@ export const errorCatalogue: Readonly<Record<string, ErrorEntry>> = {
   ...datasetErrors,
   ...runErrors,
   ...runtimeErrors,
+  ...taskErrors,
 };

@@ -2,8 +2,9 @@
 import { readFile } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { z } from "zod";
-import type { BatchSource, BatchView, Mixture, SourceBatch } from "../../data/index.ts";
+import type { BatchSource, BatchView, Mixture, SourceBatch, TaskName } from "../../data/index.ts";
 import { packingKinds } from "../../data/packing.ts";
+import { taskNames } from "../../data/tasks/names.ts";
 import { fileErrorOf, writeFileAtomic } from "../../util/atomic-file.ts";
 import { ConfigError, DataError } from "../../util/error.ts";
 import { defineCommand } from "../command.ts";
@@ -36,6 +37,8 @@ const schema = z.object({
   compat: z.boolean().optional().describe(messages.compat.en).meta({ zh: messages.compat.zh }),
   fillShare: z.number().min(0).max(1).optional().describe(messages.fillShare.en).meta({ zh: messages.fillShare.zh }),
   vocab: z.string().min(1).optional().describe(messages.vocab.en).meta({ zh: messages.vocab.zh, placeholder: "FILE" }),
+  task: z.enum(taskNames).optional().describe(messages.task.en).meta({ zh: messages.task.zh }),
+  template: z.string().min(1).optional().describe(messages.template.en).meta({ zh: messages.template.zh }),
   mask: z.boolean().default(false).describe(messages.mask.en).meta({ zh: messages.mask.zh }),
   html: z.string().min(1).optional().describe(messages.html.en).meta({ zh: messages.html.zh, placeholder: "FILE" }),
 });
@@ -62,9 +65,11 @@ export default defineCommand({
   examples: [
     { line: "data view data/zh --mask", ...messages.exampleFolder },
     { line: "data view data/zh recipes/pretrain-15m.yaml --html batch.html", ...messages.exampleHtml },
+    { line: "data view --task headline dev.jsonl --vocab model/vocab.txt", ...messages.exampleTask },
   ],
   schema,
   async run(options, context) {
+    if (options.task !== undefined) return await runTask({ ...options, task: options.task }, context);
     const reading = await readingOf(options, context);
     const { source, tokenOf } = await openSource(reading, options, context);
     try {
@@ -83,12 +88,43 @@ export default defineCommand({
   },
 });
 
+/** With `--task`, files are rows of a task, and a batch is so many samples. */
+async function runTask(options: Options & { readonly task: TaskName }, context: CommandContext): Promise<void> {
+  const { paths, batch, rows = 4, promptLength = 8, seed = 1, length, task, template, vocab } = options;
+  if (options.packing !== undefined || options.compat !== undefined || options.fillShare !== undefined) {
+    throw new ConfigError("CPM_CLI_USAGE", say(context, messages.taskData));
+  }
+  if (paths.length === 0) throw new ConfigError("CPM_CLI_USAGE", say(context, messages.needPath), { where: "paths" });
+  const [{ viewTask, taskLines }, { expandPaths, viewBatch }] = await Promise.all([
+    import("../task-view.ts"),
+    import("../../data/index.ts"),
+  ]);
+  const view = await viewTask(
+    await expandPaths(paths),
+    { batch, rows, promptLength, seed, length, task, template, vocab },
+    context,
+  );
+  const tokenOf = (id: number) => view.tokenizer.tokenOf(id);
+  if (!context.json && options.html === undefined) {
+    for (const line of taskLines(view.samples, context)) print(context, line);
+  }
+  await show(view.source, viewBatch(view.source, promptLength, tokenOf), tokenOf, options, context, {
+    task: view.samples.map(({ sample, prompts, cut, unknownCount }) => ({
+      ...sample,
+      cut,
+      unknownCount,
+      prompts: prompts.map(({ text, answers }) => ({ text, answers: answers.map((answer) => answer.text) })),
+    })),
+  });
+}
+
 async function show(
   batch: SourceBatch,
   view: BatchView,
   tokenOf: (id: number) => string,
   { batch: number, mask, html }: Options,
   context: CommandContext,
+  more: object = {},
 ): Promise<void> {
   const { viewMask } = await import("../../data/index.ts");
   const masks = (cells: number) => (mask ? view.rows.map(({ row }) => viewMask(batch, row, cells)) : undefined);
@@ -100,14 +136,18 @@ async function show(
   }
   if (context.json) {
     const drawn = masks(pageCells)?.map((lines) => lines.map((line) => [...line].map((share) => Number(share >= 0.5))));
-    printJson(context, { batch: number, ...view, ...(drawn && { masks: drawn }) });
+    printJson(context, { batch: number, ...more, ...view, ...(drawn && { masks: drawn }) });
     return;
   }
   if (html !== undefined) return;
   const { batchLines } = await import("../batch-terminal.ts");
   const width = context.stdout.columns;
   const color = context.stdout.isTTY && (context.env.NO_COLOR ?? "") === "";
-  const lines = batchLines(view, { batch: number, color, width, masks: masks(Math.max(16, width - 4)) }, context);
+  const lines = batchLines(
+    view,
+    { batch: number, color, width, tokenText: tokenOf, masks: masks(Math.max(16, width - 4)) },
+    context,
+  );
   print(context, lines.join("\n"));
 }
 

@@ -28,7 +28,8 @@ import {
   vocabularyFile,
   writeDescription,
 } from "../dataset.ts";
-import { type BadLine, type ReadOptions, readDocuments, stdinName } from "../read-documents.ts";
+import { type BadLine, type ReadOptions, readDocuments } from "../read-documents.ts";
+import { stdinName } from "../text-lines.ts";
 import { createShardWriter, openShard, type ShardWriter } from "../token-shard.ts";
 import { type BuildFolder, openBuildFolder } from "./build-folder.ts";
 import {
