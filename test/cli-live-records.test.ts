@@ -20,7 +20,8 @@ test("the original CPM-Ant, from its timeline: money and carbon within 2 % of wh
   assert.ok(Math.abs(kgCo2e / 4872 - 1) < 0.02, `${kgCo2e}`);
   assert.ok(parts.length >= 3);
   assert.equal(alternatives[0].watts, 400);
-  assert.match(assumptions.gridSource, /ML CO2/);
+  assert.match(assumptions.gridSource.en, /ML CO2/);
+  assert.match(assumptions.gridSource.zh, /作者未写明/);
 });
 
 test("other assumptions change the result in proportion, and are shown with their source", async () => {

@@ -2,8 +2,11 @@
  * What a recipe needs: shared by `cpm plan`, which shows it, and `cpm train`, which refuses what does not fit and keeps
  * the plan in the run's folder.
  */
+import { type PlannedSource, spendTokens } from "../data/mixture-plan.ts";
+import type { LedgerAssumptions } from "../live/ledger-assumptions.ts";
+import { checkpointDiskBytes, type PlannedRate, planRun, type RunPlan } from "../live/run-plan.ts";
 import type { ModelConfig } from "../model/config.ts";
-import { type MemoryPlan, planMemory } from "../train/memory-plan.ts";
+import { type MemoryPlan, planMemory, tightShare } from "../train/memory-plan.ts";
 import type { OptimizerOptions } from "../train/optimizer-options.ts";
 import { type GeometryRamp, geometryAt } from "../train/ramp.ts";
 
@@ -23,6 +26,17 @@ export interface PlannedRecipe {
   readonly optimizer: OptimizerOptions;
   readonly every: { readonly validation: number; readonly samples: number; readonly checkpoint: number };
 }
+
+/** And what decides about time and the disk. */
+export interface PlannedTraining extends PlannedRecipe {
+  readonly steps: number;
+  readonly retention: { readonly last: number; readonly every: number; readonly best: boolean };
+  /** Milliseconds after which it ends in any case. */
+  readonly for?: number | undefined;
+}
+
+/** Of a step on this machine without trying it, as a share of its product rate: below what the trainer was measured at. */
+export const assumedUtilisation = 0.75;
 
 /** The plan of the ramp's most demanding shape. */
 export async function planRecipe(config: ModelConfig, recipe: PlannedRecipe, packed: boolean): Promise<MemoryPlan> {
@@ -53,4 +67,91 @@ function shapesOf({ rows, length, accumulate, ramp }: PlannedRecipe) {
   const at = ({ fromStep = 0, fromTokens = 0 }: GeometryRamp[number]) =>
     geometryAt(ramp, initial, fromStep, fromTokens);
   return [geometryAt(ramp, initial, 0, 0), ...ramp.map(at)];
+}
+
+/** Tokens of so many updates on one device, by the recipe's shapes. */
+export function tokensOfSteps({ rows, length, accumulate, ramp }: PlannedRecipe, steps: number): number {
+  const initial = { rows, columns: length, accumulate };
+  const tokensAt = (step: number, tokens: number) => {
+    const shape = geometryAt(ramp, initial, step, tokens);
+    return shape.rows * shape.columns * shape.accumulate;
+  };
+  if (ramp.length === 0) return steps * tokensAt(0, 0);
+  let tokens = 0;
+  for (let step = 0; step < steps; step++) tokens += tokensAt(step, tokens);
+  return tokens;
+}
+
+/** Speed of one device whose products run at a rate. */
+export function estimatedRate(
+  { rows, length, accumulate }: PlannedRecipe,
+  { flops }: MemoryPlan,
+  productFlopsPerSecond: number,
+  utilisation = assumedUtilisation * Math.min(1, flops.model / flops.executed),
+): PlannedRate {
+  const stepTokens = rows * length * accumulate;
+  return {
+    tokensPerSecond: (productFlopsPerSecond * utilisation * stepTokens) / flops.model,
+    source: "estimated",
+    productFlopsPerSecond,
+    utilisation,
+  };
+}
+
+export interface PlanInput {
+  readonly recipe: PlannedTraining;
+  readonly memory: MemoryPlan;
+  readonly availableBytes: number;
+  readonly sources: readonly PlannedSource[];
+  readonly rate: PlannedRate;
+  readonly assumptions: LedgerAssumptions;
+  /** Default: as the recipe's steps have. */
+  readonly tokens?: number | undefined;
+  readonly efficiency?: number | undefined;
+}
+
+/** All that is expected of a run. It ends with its tokens, with its data or with its time, whichever comes first. */
+export function completePlan(input: PlanInput): RunPlan {
+  const { recipe, memory, availableBytes, rate, assumptions, efficiency = 1 } = input;
+  const devices = assumptions.devices.reduce((sum, { count }) => sum + count, 0);
+  const stepTokens = recipe.rows * recipe.length * recipe.accumulate * devices;
+  let tokens = input.tokens ?? devices * tokensOfSteps(recipe, recipe.steps);
+  if (recipe.for !== undefined)
+    tokens = Math.min(tokens, (devices * efficiency * rate.tokensPerSecond * recipe.for) / 1000);
+  const sources = spendTokens(input.sources, tokens);
+  const read = sources.reduce((sum, source) => sum + source.read, 0);
+  if (input.sources.length > 0 && input.sources.every(({ epochs }) => Number.isFinite(epochs))) {
+    tokens = Math.min(tokens, read);
+  }
+  const steps = Math.ceil(tokens / stepTokens);
+  const kept = keptCheckpoints(recipe, steps);
+  return {
+    memory,
+    availableBytes,
+    verdict: verdictOf(memory.totalBytes, availableBytes),
+    tokens,
+    steps,
+    stepTokens,
+    sources,
+    rate,
+    run: planRun({ tokens, tokensPerSecond: rate.tokensPerSecond, efficiency, assumptions }),
+    assumptions,
+    checkpoints: {
+      kept,
+      bytes: checkpointDiskBytes(memory.parameters, kept, recipe.optimizer.ema !== undefined),
+    },
+  };
+}
+
+export function verdictOf(totalBytes: number, availableBytes: number): RunPlan["verdict"] {
+  if (totalBytes > availableBytes) return "tooLarge";
+  return totalBytes > tightShare * availableBytes ? "tight" : "fits";
+}
+
+/** How many checkpoints the rule leaves on the disk at the end. */
+function keptCheckpoints({ retention, every }: PlannedTraining, steps: number): number {
+  if (every.checkpoint === 0) return 1;
+  const written = Math.max(1, Math.ceil(steps / every.checkpoint));
+  const regular = retention.every > 0 ? Math.floor(steps / retention.every) : 0;
+  return Math.min(written, retention.last + regular + Number(retention.best));
 }

@@ -22,7 +22,7 @@ import { note, print, say } from "./context.ts";
 import { freeMemoryBytes, inspectMachine } from "./machine.ts";
 import { planMessages } from "./messages/plan.ts";
 import { pretrainMessages as messages } from "./messages/pretrain.ts";
-import { planRecipe } from "./planning.ts";
+import { completePlan, estimatedRate, planRecipe } from "./planning.ts";
 import { startProgress } from "./progress.ts";
 import { formatBytes, formatDuration, formatInteger, formatNumber } from "./quantity.ts";
 import { createSmoothing, trainingFields } from "./training.ts";
@@ -153,7 +153,7 @@ export async function resumeRun(folder: string, context: CommandContext): Promis
 
 async function train(folder: string, recipe: Recipe, resume: boolean, context: CommandContext): Promise<void> {
   const [
-    { openMixture },
+    { openMixture, readMixtureSources },
     { parseSchedule, pretrain },
     { preset, parameterCount, configToJson },
     { createNativeRuntime },
@@ -195,6 +195,10 @@ async function train(folder: string, recipe: Recipe, resume: boolean, context: C
   const { multiplyMatrices } = await import("../train/product-rate.ts");
   const product = await multiplyMatrices(runtime);
   const machine = inspectMachine();
+  const ledger = machineAssumptions(
+    { cpu: machine.cpuModel ?? machine.arch, cores: machine.usableProcessors },
+    recipe.ledger,
+  );
   const createdMs = context.now();
   const description: RunDescription = {
     format: 1,
@@ -213,11 +217,17 @@ async function train(folder: string, recipe: Recipe, resume: boolean, context: C
       threads: runtime.info.threads,
     },
     versions: { node: process.versions.node, onnxruntime: runtime.info.version },
-    ledger: machineAssumptions(
-      { cpu: machine.cpuModel ?? machine.arch, cores: machine.usableProcessors },
-      recipe.ledger,
-    ),
-    plan: { memory: plan, availableBytes },
+    ledger,
+    plan: {
+      ...completePlan({
+        recipe,
+        memory: plan,
+        availableBytes,
+        sources: (await readMixtureSources(source.mixture)).sources,
+        rate: estimatedRate(recipe, plan, product.gflops * 1e9),
+        assumptions: ledger,
+      }),
+    },
     productFlopsPerSecond: product.gflops * 1e9,
   };
   const record = resume

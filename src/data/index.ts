@@ -28,6 +28,7 @@ export {
 export { type ImportInput, importDataset } from "./import/import-dataset.ts";
 export { type MixtureOptions, type MixturePart, type MixtureSource, openMixture } from "./mixture.ts";
 export { type Mixture, mixtureSchema, readMixture } from "./mixture-file.ts";
+export { type PlannedSource, readMixtureSources, type SourceSpending, spendTokens } from "./mixture-plan.ts";
 export { allTargets, drawTargets, type Objective, objectiveLayout, objectiveTypes, writeSample } from "./objectives.ts";
 export { type Packing, type PackingKind, packingKinds, packingSchema } from "./packing.ts";
 export {

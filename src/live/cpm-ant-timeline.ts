@@ -318,19 +318,26 @@ export function cpmAntAssumptions(): LedgerAssumptions {
         name: cardName,
         count: 8,
         watts: 250,
-        wattsSource:
-          "Assumed: rated power of the PCIe card, the ML CO2 Impact calculator's default. The authors state none",
+        wattsSource: {
+          zh: "假设：PCIe 卡的额定功率，也是 ML CO2 Impact 计算器的默认值；作者未写明",
+          en: "Assumed: rated power of the PCIe card, the ML CO2 Impact calculator's default. The authors state none",
+        },
         powerSource: "stated",
         pricePerHour,
       },
     ],
     pue: 1,
-    pueSource: "Assumed: the building is not counted",
+    pueSource: { zh: "假设：不计机房", en: "Assumed: the building is not counted" },
     gridKgCo2ePerKwh: 0.432,
-    gridSource: "Assumed: the ML CO2 Impact calculator's default (mean of the OECD, 2014). The authors state none",
+    gridSource: {
+      zh: "假设：ML CO2 Impact 计算器的默认值（经合组织 2014 年平均）；作者未写明",
+      en: "Assumed: the ML CO2 Impact calculator's default (mean of the OECD, 2014). The authors state none",
+    },
     currency: "CNY",
-    priceSource:
-      "Derived: 200,000 RMB by the evening of 2022-07-04, as the daily log says, over the card-hours until then. The weeks after give 9.36, those of CPM-Ant+ 9.35",
+    priceSource: {
+      zh: "推算：日志记有截至 2022-07-04 晚共 200,000 元，除以此前的卡时。其后各周得 9.36，CPM-Ant+ 得 9.35",
+      en: "Derived: 200,000 RMB by the evening of 2022-07-04, as the daily log says, over the card-hours until then. The weeks after give 9.36, those of CPM-Ant+ 9.35",
+    },
   };
 }
 

@@ -4,16 +4,16 @@
  */
 import { z } from "zod";
 import { ConfigError } from "../util/error.ts";
-import { devicePrices, gridIntensities, ratedPower, wattsPerCore, wattsPerCoreSource } from "./ledger-tables.ts";
-
-const source = z.string().max(1024);
+import { type Bilingual, textSchema } from "./bilingual.ts";
+import { type Device, deviceNamed } from "./device-table.ts";
+import { devicePrices, gridIntensities, wattsPerCore, wattsPerCoreSource } from "./ledger-tables.ts";
 
 const deviceSchema = z.object({
   name: z.string().max(256),
   count: z.number().min(0),
   /** Of one device, for time in which it is not measured. */
   watts: z.number().min(0).optional(),
-  wattsSource: source.optional(),
+  wattsSource: textSchema.optional(),
   /** Where measurements of it come from. */
   powerSource: z.enum(["stated", "rapl", "nvidia-smi"]).default("stated"),
   /** Of one device. */
@@ -25,11 +25,11 @@ export const ledgerAssumptionsSchema = z.object({
   devices: z.array(deviceSchema).max(256),
   /** What the building draws for each watt of the devices: cooling, losses. */
   pue: z.number().min(1).default(1),
-  pueSource: source.optional(),
+  pueSource: textSchema.optional(),
   gridKgCo2ePerKwh: z.number().min(0).optional(),
-  gridSource: source.optional(),
+  gridSource: textSchema.optional(),
   currency: z.string().max(16).default("CNY"),
-  priceSource: source.optional(),
+  priceSource: textSchema.optional(),
   /** Of a kilowatt-hour, where electricity is paid and not devices. */
   pricePerKwh: z.number().min(0).optional(),
 });
@@ -53,7 +53,13 @@ export const ledgerChoicesSchema = z.strictObject({
 });
 export type LedgerChoices = z.output<typeof ledgerChoicesSchema>;
 
-const chosen = "given by whoever ran it";
+const chosen: Bilingual = { zh: "由使用者给出", en: "given by whoever ran it" };
+
+/** Why PUE is 1 where nobody states one. */
+const noBuilding: Bilingual = {
+  zh: "假设：不计机房",
+  en: "assumed: no building around the machine is counted",
+};
 
 /**
  * Assumptions for a run on this machine's processor: measured power where `powerSource` says so, else watts a core.
@@ -65,19 +71,26 @@ export function machineAssumptions(
   choices: LedgerChoices = {},
   powerSource: LedgerDevice["powerSource"] = "stated",
 ): LedgerAssumptions {
-  const rated = ratedPower(machine.cpu);
+  const { cpu: name, cores } = machine;
+  const rated = deviceNamed(name);
+  const watts = rated?.watts ?? cores * wattsPerCore;
+  return deviceAssumptions(
+    { name, watts, source: rated?.source ?? wattsPerCoreSource(cores) },
+    { count: 1, powerSource },
+    choices,
+  );
+}
+
+/** Assumptions for so many of one device. Errors as `machineAssumptions`. */
+export function deviceAssumptions(
+  { name, watts, source }: Pick<Device, "name" | "watts" | "source">,
+  { count, powerSource = "stated" }: { readonly count: number; readonly powerSource?: LedgerDevice["powerSource"] },
+  choices: LedgerChoices = {},
+): LedgerAssumptions {
   const base: LedgerAssumptions = {
-    devices: [
-      {
-        name: machine.cpu,
-        count: 1,
-        watts: rated?.watts ?? machine.cores * wattsPerCore,
-        wattsSource: rated?.source ?? `${wattsPerCoreSource} (${machine.cores} cores)`,
-        powerSource,
-      },
-    ],
+    devices: [{ name, count, watts, wattsSource: source, powerSource }],
     pue: 1,
-    pueSource: "assumed: no building around the machine is counted",
+    pueSource: noBuilding,
     currency: "CNY",
     ...gridOf("world-2023"),
   };
@@ -106,7 +119,7 @@ export function applyChoices(base: LedgerAssumptions, choices: LedgerChoices): L
   };
 }
 
-function gridOf(name: string): { gridKgCo2ePerKwh: number; gridSource: string } {
+function gridOf(name: string): { gridKgCo2ePerKwh: number; gridSource: Bilingual } {
   const found = gridIntensities.find((grid) => grid.name === name);
   if (found === undefined) throw unknownName("grid", name, gridIntensities);
   return { gridKgCo2ePerKwh: found.kgCo2ePerKwh, gridSource: found.source };

@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
+import { inBoth } from "./bilingual.ts";
 import { parseDayRule } from "./day.ts";
 import type { NewEvent, RunEvent } from "./events.ts";
 import { createLedger, type LedgerOptions, ledgerOf } from "./ledger.ts";
@@ -149,8 +150,8 @@ test("electricity alone can be what is paid", () => {
 test("a machine's assumptions carry their sources; unknown names of the tables are refused", () => {
   const found = machineAssumptions({ cpu: "Some CPU", cores: 4 });
   assert.equal(found.devices[0]!.watts, 40);
-  assert.match(found.devices[0]!.wattsSource!, /assumed/);
-  assert.match(found.gridSource!, /2023/);
+  assert.match(inBoth(found.devices[0]!.wattsSource!).en, /assumed/);
+  assert.match(inBoth(found.gridSource!).zh, /2023 年/);
   const chosen = machineAssumptions(
     { cpu: "NVIDIA A100-SXM4-80GB", cores: 1 },
     { grid: "cn-2022", price: "a100-aws-2024" },

@@ -1,15 +1,14 @@
 /**
- * The ledger of a run: devices over time, and from them energy, carbon and money, for the whole and for each part.
+ * The ledger of a run: devices over time, and from them energy, carbon and money (cost-formulas.ts), for the whole and
+ * for each part.
  *
  *     device-hours = Σ spans (hours × devices)
- *     kWh          = (measured joules + unmeasured seconds × devices × stated watts) / 3.6e6 × PUE
- *     kg CO2e      = kWh × kg CO2e of a kWh           (Patterson et al., arXiv 2104.10350)
- *     cost         = device-hours × price of an hour + kWh × price of a kWh
  *
  * It is fed with the events of a run in order, all of them: an update that a resume made void was paid nevertheless. Time
  * counts from a `start` to the last event before the next `start`; what lies between is a gap (a pause after an `end`,
  * else an outage). A run whose power is sampled also shows where the machine slept: no sample for ten intervals.
  */
+import { type CostAmounts, costOf } from "./cost-formulas.ts";
 import { beijingAfternoon, type DayRule, dayEnd, dayOf } from "./day.ts";
 import type { RunEvent } from "./events.ts";
 import type { LedgerAssumptions } from "./ledger-assumptions.ts";
@@ -23,20 +22,9 @@ export interface LedgerOptions {
   readonly day?: DayRule;
 }
 
-export interface LedgerAmounts {
+export interface LedgerAmounts extends CostAmounts {
   /** Hours of the clock in which it ran. */
   readonly hours: number;
-  readonly deviceHours: number;
-  /** With PUE. */
-  readonly energyKwh: number;
-  /** The part of it that was measured. */
-  readonly measuredKwh: number;
-  /** Device-hours that neither a measurement nor stated watts tell the energy of. */
-  readonly unknownDeviceHours: number;
-  /** Undefined without an intensity of the grid. */
-  readonly kgCo2e: number | undefined;
-  /** Undefined without a price; what has none is not in it. */
-  readonly cost: number | undefined;
   /** Those of `hours` in which it is not known on what it ran. */
   readonly unknownHours: number;
 }
@@ -94,7 +82,6 @@ interface PartAccount {
 const maxGaps = 1000;
 const maxParts = 4000;
 const maxDevices = 64;
-const joulesPerKwh = 3.6e6;
 /** A silence is looked for only from this length on. */
 const minSilenceMs = 600_000;
 
@@ -240,38 +227,13 @@ function summarize(
 }
 
 function amountsOf(part: PartAccount, assumptions: LedgerAssumptions): LedgerAmounts {
-  const { pue, gridKgCo2ePerKwh: grid, pricePerKwh } = assumptions;
-  let deviceSeconds = 0;
-  let measured = 0;
-  let stated = 0;
-  let unknownSeconds = 0;
-  let price = 0;
-  let priced = pricePerKwh !== undefined;
-  for (const [name, account] of part.devices) {
-    const device = assumptions.devices.find((candidate) => candidate.name === name);
-    deviceSeconds += account.deviceSeconds;
-    measured += account.joules;
-    const unmeasuredShare =
-      account.seconds > 0 ? Math.max(0, account.seconds - account.measuredSeconds) / account.seconds : 0;
-    if (device?.watts !== undefined) stated += unmeasuredShare * account.deviceSeconds * device.watts;
-    else unknownSeconds += unmeasuredShare * account.deviceSeconds;
-    if (device?.pricePerHour !== undefined) {
-      price += (account.deviceSeconds / 3600) * device.pricePerHour;
-      priced = true;
-    }
-  }
-  const measuredKwh = (measured / joulesPerKwh) * pue;
-  const energyKwh = measuredKwh + (stated / joulesPerKwh) * pue;
-  return {
-    hours: part.seconds / 3600,
-    deviceHours: deviceSeconds / 3600,
-    energyKwh,
-    measuredKwh,
-    unknownDeviceHours: unknownSeconds / 3600,
-    unknownHours: part.unknownSeconds / 3600,
-    kgCo2e: grid === undefined ? undefined : energyKwh * grid,
-    cost: priced ? price + energyKwh * (pricePerKwh ?? 0) : undefined,
-  };
+  const uses = [...part.devices].map(([name, { seconds, deviceSeconds, measuredSeconds, joules }]) => ({
+    name,
+    deviceSeconds,
+    unmeasuredSeconds: seconds > 0 ? (Math.max(0, seconds - measuredSeconds) / seconds) * deviceSeconds : 0,
+    joules,
+  }));
+  return { hours: part.seconds / 3600, unknownHours: part.unknownSeconds / 3600, ...costOf(uses, assumptions) };
 }
 
 /** The ledger of a whole record. */

@@ -1,4 +1,5 @@
 /** The ledger of a run's folder: its own assumptions, or those for its machine where it states none; and what a page shows. */
+import { type Bilingual, inBoth, type Text } from "./bilingual.ts";
 import { createLedger, type Ledger, type LedgerSummary } from "./ledger.ts";
 import { type LedgerAssumptions, ledgerAssumptionsSchema, machineAssumptions } from "./ledger-assumptions.ts";
 import type { PageLedger } from "./protocol.ts";
@@ -23,9 +24,11 @@ export async function readLedger(folder: string): Promise<LedgerSummary> {
 /** The figures and, in words, what they are computed from. */
 export function pageLedger({ cost, currency, energyKwh, kgCo2e, measuredKwh, assumptions }: LedgerSummary): PageLedger {
   const { devices, pue, pueSource, gridKgCo2ePerKwh, gridSource, pricePerKwh, priceSource } = assumptions;
-  const said: { zh: string; en: string }[] = [];
-  const say = (zh: string, en: string, source: string | undefined) =>
-    said.push({ zh: source ? `${zh}（${source}）` : zh, en: source ? `${en} (${source})` : en });
+  const said: Bilingual[] = [];
+  const say = (zh: string, en: string, source: Text | undefined) => {
+    const from = source === undefined || source === "" ? undefined : inBoth(source);
+    said.push({ zh: from ? `${zh}（${from.zh}）` : zh, en: from ? `${en} (${from.en})` : en });
+  };
   for (const { name, count, watts, wattsSource, pricePerHour } of devices) {
     if (watts !== undefined)
       say(`${count} × ${name}：各 ${watts} W`, `${count} × ${name}: ${watts} W each`, wattsSource);

@@ -1,5 +1,6 @@
 /** `cpm cost`: money, energy and carbon of a run, with every assumption. */
 import { z } from "zod";
+import { inBoth, type Text } from "../../live/bilingual.ts";
 import type { LedgerSummary } from "../../live/ledger.ts";
 import { ledgerChoicesSchema } from "../../live/ledger-assumptions.ts";
 import { ConfigError } from "../../util/error.ts";
@@ -18,7 +19,7 @@ export default defineCommand({
   json: true,
   examples: [
     { line: "cost --preset cpm-ant-10b", ...messages.example },
-    { line: "cost runs/zh --grid china-2022", ...messages.exampleRun },
+    { line: "cost runs/zh --grid cn-2022", ...messages.exampleRun },
   ],
   schema: z.object({
     run: z
@@ -130,12 +131,16 @@ function show(summary: LedgerSummary, context: CommandContext): void {
   if (summary.measuredKwh > 0)
     print(context, say(context, messages.measured, { share: formatPercent(summary.measuredKwh / summary.energyKwh) }));
   print(context, say(context, messages.assumptions));
+  const source = (given: Text | undefined) => {
+    const text = given === undefined ? "?" : inBoth(given)[context.locale];
+    return context.locale === "zh" ? `（${text}）` : ` (${text})`;
+  };
   for (const device of assumptions.devices) {
-    print(context, `- ${device.name}: ${device.watts ?? "?"} W (${device.wattsSource ?? device.powerSource})`);
+    print(context, `- ${device.name}: ${device.watts ?? "?"} W${source(device.wattsSource ?? device.powerSource)}`);
     if (device.pricePerHour !== undefined)
-      print(context, `- ${formatNumber(device.pricePerHour)} ${currency}/h (${assumptions.priceSource ?? "?"})`);
+      print(context, `- ${formatNumber(device.pricePerHour)} ${currency}/h${source(assumptions.priceSource)}`);
   }
-  print(context, `- PUE ${assumptions.pue} (${assumptions.pueSource ?? "?"})`);
+  print(context, `- PUE ${assumptions.pue}${source(assumptions.pueSource)}`);
   if (assumptions.gridKgCo2ePerKwh !== undefined)
-    print(context, `- ${assumptions.gridKgCo2ePerKwh} kg CO2e/kWh (${assumptions.gridSource ?? "?"})`);
+    print(context, `- ${assumptions.gridKgCo2ePerKwh} kg CO2e/kWh${source(assumptions.gridSource)}`);
 }

@@ -1,38 +1,49 @@
 /** `cpm plan`: what a training will take, before it runs. */
 import { z } from "zod";
-import type { retentionSchema } from "../../train/checkpoint.ts";
-import { type MemoryParts, type MemoryPlan, tightShare } from "../../train/memory-plan.ts";
-import { type PlanDevice, planDevices, type RunPlan } from "../../train/run-plan.ts";
+import { inBoth, type Text } from "../../live/bilingual.ts";
+import { type Arithmetic, arithmetics, type Device, type DeviceName, deviceTable } from "../../live/device-table.ts";
+import { type LedgerAssumptions, type LedgerChoices, ledgerChoicesSchema } from "../../live/ledger-assumptions.ts";
+import type { PlannedRate, RunPlan } from "../../live/run-plan.ts";
+import type { ModelConfig } from "../../model/config.ts";
+import type { MemoryParts, MemoryPlan } from "../../train/memory-plan.ts";
+import { ConfigError } from "../../util/error.ts";
 import { defineCommand } from "../command.ts";
 import { type CommandContext, note, print, printJson, say } from "../context.ts";
+import { costMessages } from "../messages/cost.ts";
 import { planMessages as messages } from "../messages/plan.ts";
-import { type PlannedRecipe, planRecipe } from "../planning.ts";
+import {
+  assumedUtilisation,
+  completePlan,
+  estimatedRate,
+  type PlannedRecipe,
+  planRecipe,
+  verdictOf,
+} from "../planning.ts";
 import { pretrainFields } from "../pretraining.ts";
 import { bytesSchema, formatBytes, formatDuration, formatInteger, formatNumber, formatPercent } from "../quantity.ts";
 import { renderFacts, renderTable } from "../table.ts";
 import { trainingFields } from "../training.ts";
 
-/** Of a step on this machine without trying it: below what was measured with the trainer around it. */
-const assumedUtilisation = 0.75;
 /** A calibration that would take longer is not done. */
 const longestCalibrationMs = 120_000;
-/** A busy core with its share of memory and mainboard: a rule of thumb, 2026. */
-const wattsPerCore = 10;
-/** World's mean of 2023: Ember, Yearly Electricity Data. */
-const worldGrid = 0.481;
 
-const { resume: _resume, run: _run, data: _data, ...recipeFields } = pretrainFields;
+const { resume: _resume, run: _run, ...recipeFields } = pretrainFields;
 const positive = z.number().positive();
+const choices = ledgerChoicesSchema.shape;
 
-const machineNames = ["this", ...(Object.keys(planDevices) as (keyof typeof planDevices)[])] as const;
+const machineNames = ["this", ...(Object.keys(deviceTable) as DeviceName[])] as const;
 
 const schema = z.object({
   ...trainingFields,
   ...recipeFields,
-  data: z.array(z.string()).default([]).describe(messages.data.en).meta({ zh: messages.data.zh, placeholder: "DIR" }),
   tokens: positive.optional().describe(messages.tokens.en).meta({ zh: messages.tokens.zh }),
   epochs: positive.optional().describe(messages.epochs.en).meta({ zh: messages.epochs.zh }),
   machine: z.enum(machineNames).default("this").describe(messages.machine.en).meta({ zh: messages.machine.zh }),
+  arithmetic: z
+    .enum(["fastest", ...arithmetics])
+    .default("fastest")
+    .describe(messages.arithmetic.en)
+    .meta({ zh: messages.arithmetic.zh }),
   devices: z.int().min(1).max(1_000_000).default(1).describe(messages.devices.en).meta({ zh: messages.devices.zh }),
   efficiency: positive.max(1).default(1).describe(messages.efficiency.en).meta({ zh: messages.efficiency.zh }),
   sharded: z.boolean().default(false).describe(messages.sharded.en).meta({ zh: messages.sharded.zh }),
@@ -47,26 +58,28 @@ const schema = z.object({
     .default(3)
     .describe(messages.calibrationSteps.en)
     .meta({ zh: messages.calibrationSteps.zh }),
-  watts: z.number().min(0).optional().describe(messages.watts.en).meta({ zh: messages.watts.zh }),
-  price: z.number().min(0).optional().describe(messages.price.en).meta({ zh: messages.price.zh }),
-  currency: z.string().min(1).max(16).default("CNY").describe(messages.currency.en).meta({ zh: messages.currency.zh }),
-  pue: z.number().min(1).max(10).default(1).describe(messages.pue.en).meta({ zh: messages.pue.zh }),
-  grid: z.number().min(0).default(worldGrid).describe(messages.grid.en).meta({ zh: messages.grid.zh }),
+  watts: choices.watts.describe(costMessages.watts.en).meta({ zh: costMessages.watts.zh }),
+  pue: choices.pue.describe(costMessages.pue.en).meta({ zh: costMessages.pue.zh }),
+  grid: choices.grid.describe(costMessages.grid.en).meta({ zh: costMessages.grid.zh }),
+  gridKgCo2ePerKwh: choices.gridKgCo2ePerKwh
+    .describe(costMessages.gridKg.en)
+    .meta({ zh: costMessages.gridKg.zh, flag: "grid-kg" }),
+  price: choices.price.describe(costMessages.price.en).meta({ zh: costMessages.price.zh }),
+  pricePerHour: choices.pricePerHour.describe(costMessages.pricePerHour.en).meta({ zh: costMessages.pricePerHour.zh }),
+  pricePerKwh: choices.pricePerKwh.describe(costMessages.pricePerKwh.en).meta({ zh: costMessages.pricePerKwh.zh }),
+  currency: choices.currency.describe(costMessages.currency.en).meta({ zh: costMessages.currency.zh }),
 });
 type Options = z.output<typeof schema>;
 
-/** What a plan says of a device, with all that was given in its place. */
-interface Machine extends Omit<PlanDevice, "flopsPerSecond" | "utilisation"> {
+/** What a plan needs of a machine, with all that was given in its place. */
+interface PlannedMachine {
+  readonly memoryBytes: number;
+  /** Of products; undefined: to be measured. */
   readonly flopsPerSecond: number | undefined;
+  readonly arithmetic?: Arithmetic;
   readonly utilisation: number | undefined;
-}
-
-interface Rate {
-  /** Of one device. */
-  readonly tokensPerSecond: number;
-  readonly source: "measured" | "estimated" | "given";
-  readonly productFlopsPerSecond: number | undefined;
-  readonly utilisation: number | undefined;
+  readonly utilisationSource?: Text | undefined;
+  readonly assumptions: LedgerAssumptions;
 }
 
 export default defineCommand({
@@ -77,7 +90,7 @@ export default defineCommand({
   examples: [
     { line: "plan -c recipes/pretrain-15m.yaml --data data/zh", ...messages.example },
     {
-      line: "plan --preset 10b --rows 64 --length 1024 --tokens 2e11 --machine a100-40 --devices 32 --sharded --set recompute=block",
+      line: "plan --preset 10b --rows 64 --length 1024 --tokens 2e11 --machine a100-40 --devices 32 --sharded --price a100-cn-2022 --set recompute=block",
       ...messages.exampleOriginal,
     },
   ],
@@ -85,94 +98,75 @@ export default defineCommand({
   async run(options, context) {
     const { preset } = await import("../../model/index.ts");
     const sizes = Object.fromEntries(Object.entries(options.model).filter(([, value]) => value !== undefined));
-    const data = await readData(options.data);
+    const { sources, vocabSize } = await readSources(options);
     const base = { ...preset(options.preset), ...sizes, half: false, dropout: options.dropout };
-    const config = { ...base, ...(data.vocabSize !== undefined && { vocabSize: data.vocabSize }) };
+    const config = { ...base, ...(vocabSize !== undefined && { vocabSize }) };
     const packed = options.packing.kind !== "none";
-    const machine = await machineOf(options);
-    const availableBytes = machine.memoryBytes;
+    const machine = await machineOf(options, context);
     const memory = shardedPlan(await planRecipe(config, options, packed), options);
-    const stepTokens = options.rows * options.length * options.accumulate;
-    const tokens =
-      options.tokens ?? (options.epochs === undefined ? options.steps * stepTokens : options.epochs * data.tokens);
-    const rate = await rateOf(options, machine, memory, config, context);
-    const { planRun, checkpointDiskBytes } = await import("../../train/run-plan.ts");
-    const run = planRun({
-      tokens,
-      tokensPerSecond: rate.tokensPerSecond,
-      devices: options.devices,
-      efficiency: options.efficiency,
-      watts: machine.watts,
-      pue: options.pue,
-      gridKgCo2ePerKwh: options.grid,
-      pricePerHour: machine.pricePerHour,
-    });
-    const kept = keptCheckpoints(options, tokens / stepTokens / options.devices);
-    const diskBytes = checkpointDiskBytes(memory.parameters, kept, options.optimizer.ema !== undefined);
-    const verdict = verdictOf(memory.totalBytes, availableBytes);
-    const remedies = verdict === "fits" ? [] : await remediesOf(config, options, packed);
-    const steps = Math.ceil(tokens / stepTokens / options.devices);
-    const epochs = data.tokens > 0 ? tokens / data.tokens : undefined;
-    const shown: Shown & { config: typeof config } = {
-      config,
+    const ofAll = sources.reduce((sum, { tokens }) => sum + tokens, 0);
+    if (options.epochs !== undefined && ofAll === 0)
+      throw new ConfigError("CPM_CLI_USAGE", say(context, messages.epochsNeedData), { where: "epochs" });
+    const plan = completePlan({
+      recipe: options,
       memory,
-      availableBytes,
-      verdict,
-      remedies,
-      tokens,
-      steps,
-      epochs,
-      rate,
-      run,
-      machine,
-      kept,
-      diskBytes,
-    };
-    if (context.json) {
-      const { config: _, ...rest } = shown;
-      printJson(context, { ...rest, remedies: remedies.map(({ change, bytes }) => ({ change, bytes })) });
-    } else print(context, render(shown, options, context));
+      availableBytes: machine.memoryBytes,
+      sources,
+      rate: await rateOf(options, machine, memory, config, context),
+      assumptions: machine.assumptions,
+      tokens: options.tokens ?? (options.epochs === undefined ? undefined : options.epochs * ofAll),
+      efficiency: options.efficiency,
+    });
+    const remedies = plan.verdict === "fits" ? [] : await remediesOf(config, options, packed);
+    if (context.json) printJson(context, { ...plan, remedies });
+    else print(context, render(plan, remedies, machine, options, context));
   },
 });
 
-function verdictOf(totalBytes: number, availableBytes: number): Shown["verdict"] {
-  if (totalBytes > availableBytes) return "tooLarge";
-  return totalBytes > tightShare * availableBytes ? "tight" : "fits";
+/** What a recipe's mixture, its file or the data sets alone have; none: not known. */
+async function readSources({ mixture, mixtureFile, data }: Options) {
+  const { readMixtureSources } = await import("../../data/mixture-plan.ts");
+  const given = mixtureFile ?? mixture ?? { sources: data.map((folder) => ({ data: folder })) };
+  if (typeof given !== "string" && given.sources.length === 0) return { sources: [], vocabSize: undefined };
+  return readMixtureSources(given);
 }
 
-/** Tokens of data sets and their vocabulary's size. */
-async function readData(folders: readonly string[]): Promise<{ tokens: number; vocabSize: number | undefined }> {
-  const { readDescription } = await import("../../data/dataset.ts");
-  let tokens = 0;
-  let vocabSize: number | undefined;
-  for (const folder of folders) {
-    const { shards, tokenizer } = await readDescription(folder);
-    tokens += shards.reduce((sum, shard) => sum + shard.tokens, 0);
-    vocabSize = tokenizer.vocabSize;
-  }
-  return { tokens, vocabSize };
-}
-
-async function machineOf(options: Options): Promise<Machine> {
+async function machineOf(options: Options, context: CommandContext): Promise<PlannedMachine> {
+  const { deviceAssumptions, machineAssumptions } = await import("../../live/ledger-assumptions.ts");
+  const count = options.devices;
+  const chosen = choicesOf(options);
   const given = {
     ...(options.memory !== undefined && { memoryBytes: options.memory }),
-    ...(options.watts !== undefined && { watts: options.watts }),
+    ...(options.utilisation !== undefined && { utilisation: options.utilisation, utilisationSource: undefined }),
     ...(options.gflops !== undefined && { flopsPerSecond: options.gflops * 1e9 }),
-    ...(options.utilisation !== undefined && { utilisation: options.utilisation }),
-    ...(options.price !== undefined && { pricePerHour: options.price, currency: options.currency }),
   };
-  if (options.machine !== "this") return { ...planDevices[options.machine], ...given };
+  if (options.machine !== "this") {
+    const device: Device = deviceTable[options.machine];
+    const { fastestArithmetic } = await import("../../live/device-table.ts");
+    const arithmetic = options.arithmetic === "fastest" ? fastestArithmetic(device) : options.arithmetic;
+    const flopsPerSecond = device.peak[arithmetic];
+    if (flopsPerSecond === undefined)
+      throw new ConfigError("CPM_CLI_USAGE", say(context, messages.noArithmetic), {
+        where: "arithmetic",
+        got: arithmetic,
+        expected: Object.keys(device.peak).join(", "),
+      });
+    const { memoryBytes, utilisation, utilisationSource } = device;
+    const assumptions = deviceAssumptions(device, { count }, chosen);
+    return { memoryBytes, flopsPerSecond, arithmetic, utilisation, utilisationSource, assumptions, ...given };
+  }
   const { inspectMachine } = await import("../machine.ts");
   const { cpuModel, arch, usableProcessors, freeMemoryBytes } = inspectMachine();
-  return {
-    name: cpuModel ?? arch,
-    memoryBytes: freeMemoryBytes,
-    flopsPerSecond: undefined,
-    utilisation: undefined,
-    watts: wattsPerCore * usableProcessors,
-    source: `assumed: ${wattsPerCore} W a core (rule of thumb, 2026); grid: world's mean of 2023, Ember`,
-    ...given,
-  };
+  const own = machineAssumptions({ cpu: cpuModel ?? arch, cores: usableProcessors }, chosen);
+  const assumptions = { ...own, devices: own.devices.map((device) => ({ ...device, count })) };
+  return { memoryBytes: freeMemoryBytes, flopsPerSecond: undefined, utilisation: undefined, assumptions, ...given };
+}
+
+/** What the recipe's ledger says, and the options over it. */
+function choicesOf(options: Options): LedgerChoices {
+  const names = Object.keys(ledgerChoicesSchema.shape) as (keyof LedgerChoices)[];
+  const given = names.flatMap((name) => (options[name] === undefined ? [] : [[name, options[name]]]));
+  return { ...options.ledger, ...Object.fromEntries(given) };
 }
 
 /** With the states of weights divided over the devices. */
@@ -188,25 +182,15 @@ function shardedPlan(plan: MemoryPlan, { sharded, devices }: Options): MemoryPla
 
 async function rateOf(
   options: Options,
-  machine: Machine,
+  machine: PlannedMachine,
   memory: MemoryPlan,
-  config: import("../../model/config.ts").ModelConfig,
+  config: ModelConfig,
   context: CommandContext,
-): Promise<Rate> {
+): Promise<PlannedRate> {
   const { tokensPerSecond: given } = options;
-  if (given !== undefined) {
-    return { tokensPerSecond: given, source: "given", productFlopsPerSecond: undefined, utilisation: undefined };
-  }
-  const stepTokens = options.rows * options.length * options.accumulate;
-  const { model, executed } = memory.flops;
-  const estimate = (productFlopsPerSecond: number, utilisation: number): Rate => ({
-    tokensPerSecond: (productFlopsPerSecond * utilisation * stepTokens) / model,
-    source: "estimated",
-    productFlopsPerSecond,
-    utilisation,
-  });
-  const assumed = machine.utilisation ?? assumedUtilisation * Math.min(1, model / executed);
-  if (machine.flopsPerSecond !== undefined) return estimate(machine.flopsPerSecond, assumed);
+  if (given !== undefined) return { tokensPerSecond: given, source: "given" };
+  const { utilisation } = machine;
+  if (machine.flopsPerSecond !== undefined) return estimatedRate(options, memory, machine.flopsPerSecond, utilisation);
   const { createNativeRuntime } = await import("../../runtime/index.ts");
   const { multiplyMatrices } = await import("../../train/product-rate.ts");
   using runtime = createNativeRuntime({
@@ -215,9 +199,10 @@ async function rateOf(
   });
   const product = (await multiplyMatrices(runtime)).gflops * 1e9;
   const { calibrationSteps: steps, rows, length: columns, recompute, accumulate } = options;
-  const expectedMs = ((steps + 1) * 1000 * executed) / accumulate / (product * assumedUtilisation);
+  const expectedMs = ((steps + 1) * 1000 * memory.flops.executed) / accumulate / (product * assumedUtilisation);
   const isFeasible = verdictOf(memory.totalBytes, machine.memoryBytes) === "fits" && expectedMs < longestCalibrationMs;
-  if (steps === 0 || !isFeasible || machine.utilisation !== undefined) return estimate(product, assumed);
+  if (steps === 0 || !isFeasible || utilisation !== undefined)
+    return estimatedRate(options, memory, product, utilisation);
   note(context, say(context, messages.calibrating, { steps }));
   const { calibrateStep } = await import("../../train/calibrate.ts");
   const targets = Math.ceil((rows * (columns - config.promptLength)) / 2);
@@ -233,26 +218,13 @@ async function rateOf(
   };
 }
 
-/** How many checkpoints the rule leaves on the disk at the end. */
-function keptCheckpoints({ retention, every }: Pick<Options, "retention" | "every">, steps: number): number {
-  const rule: z.output<typeof retentionSchema> = retention;
-  if (every.checkpoint === 0) return 1;
-  const written = Math.max(1, Math.ceil(steps / every.checkpoint));
-  const regular = rule.every > 0 ? Math.floor(steps / rule.every) : 0;
-  return Math.min(written, rule.last + regular + Number(rule.best));
-}
-
 interface Remedy {
   readonly change: "recompute" | "rows";
   readonly rows: number;
   readonly bytes: number;
 }
 
-async function remediesOf(
-  config: import("../../model/config.ts").ModelConfig,
-  options: Options,
-  packed: boolean,
-): Promise<Remedy[]> {
+async function remediesOf(config: ModelConfig, options: Options, packed: boolean): Promise<Remedy[]> {
   const withChange = async (change: Partial<PlannedRecipe>) =>
     shardedPlan(await planRecipe(config, { ...options, ...change }, packed), options).totalBytes;
   const remedies: Remedy[] = [];
@@ -265,25 +237,33 @@ async function remediesOf(
   return remedies;
 }
 
-interface Shown {
-  readonly memory: MemoryPlan;
-  readonly availableBytes: number;
-  readonly verdict: "fits" | "tight" | "tooLarge";
-  readonly remedies: readonly Remedy[];
-  readonly tokens: number;
-  readonly steps: number;
-  readonly epochs: number | undefined;
-  readonly rate: Rate;
-  readonly run: RunPlan;
-  readonly machine: Machine;
-  readonly kept: number;
-  readonly diskBytes: number;
+function render(
+  plan: RunPlan,
+  remedies: readonly Remedy[],
+  machine: PlannedMachine,
+  options: Options,
+  context: CommandContext,
+): string {
+  const indent = (text: string) => text.replaceAll(/^(?=.)/gm, "  ");
+  const sections: [string, string][] = [
+    [say(context, messages.partsTitle), indent(renderMemory(plan, remedies, options, context))],
+    ...(plan.sources.length > 0
+      ? [[say(context, messages.dataTitle), indent(renderSources(plan, context))] satisfies [string, string]]
+      : []),
+    [say(context, messages.runTitle), renderFacts(factsOf(plan, machine, options, context), "  ")],
+    [say(context, messages.assumptionsTitle), indent(assumptionLines(plan, machine, context).join("\n"))],
+  ];
+  return sections.map(([title, body]) => `${title}\n${body}`).join("\n\n");
 }
 
-function render(shown: Shown, options: Options, context: CommandContext): string {
-  const { memory, availableBytes, verdict, remedies, run, machine } = shown;
+function renderMemory(
+  { memory, verdict, availableBytes }: RunPlan,
+  remedies: readonly Remedy[],
+  { recompute }: Options,
+  context: CommandContext,
+): string {
   const label = (part: keyof MemoryParts): string => {
-    if (part === "activations") return say(context, messages.activations, { policy: options.recompute });
+    if (part === "activations") return say(context, messages.activations, { policy: recompute });
     if (part === "workspace") return say(context, messages.workspace, { program: memory.largestProgram.name });
     return say(context, messages[part]);
   };
@@ -307,65 +287,105 @@ function render(shown: Shown, options: Options, context: CommandContext): string
         : say(context, messages.withHalfRows, { rows: formatInteger(rows), bytes: formatBytes(bytes) }),
     );
   }
-  const facts: [string, string][] = [
-    [say(context, messages.parameters), formatInteger(memory.parameters)],
+  return lines.join("\n");
+}
+
+function renderSources({ sources, tokens: all }: RunPlan, context: CommandContext): string {
+  const end = "end" as const;
+  return renderTable(
     [
-      say(context, messages.tokensRow),
-      say(context, messages.tokensValue, {
-        tokens: formatInteger(Math.round(shown.tokens)),
-        steps: formatInteger(shown.steps),
-        step: formatInteger(options.rows * options.length * options.accumulate * options.devices),
-      }),
+      { title: say(context, messages.sourceColumn) },
+      { title: say(context, messages.tokensColumn), align: end },
+      { title: say(context, messages.readColumn), align: end },
+      { title: say(context, messages.share), align: end },
+      { title: say(context, messages.epochsRow), align: end },
     ],
-    ...(shown.epochs === undefined
-      ? []
-      : [[say(context, messages.epochsRow), formatNumber(shown.epochs)] as [string, string]]),
-    [say(context, messages.machineRow), options.devices === 1 ? machine.name : `${options.devices} × ${machine.name}`],
-    [
-      say(context, messages.rateRow),
+    sources.map(({ label, tokens, read, epochs }) => [
+      label,
+      formatInteger(tokens),
+      formatInteger(Math.round(read)),
+      formatPercent(all > 0 ? read / all : 0),
+      formatNumber(epochs),
+    ]),
+  );
+}
+
+function factsOf(
+  plan: RunPlan,
+  machine: PlannedMachine,
+  options: Options,
+  context: CommandContext,
+): [string, string][] {
+  const { run, assumptions } = plan;
+  const [device] = assumptions.devices;
+  const fact = (title: Parameters<typeof say>[1], value: string): [string, string] => [say(context, title), value];
+  return [
+    fact(messages.parameters, formatInteger(plan.memory.parameters)),
+    fact(
+      messages.tokensRow,
+      say(context, messages.tokensValue, {
+        tokens: formatInteger(Math.round(plan.tokens)),
+        steps: formatInteger(plan.steps),
+        step: formatInteger(plan.stepTokens),
+      }),
+    ),
+    fact(messages.machineRow, options.devices === 1 ? device!.name : `${options.devices} × ${device!.name}`),
+    fact(
+      messages.rateRow,
       say(context, messages.rateValue, {
         rate: formatNumber(run.tokensPerSecond),
-        source: rateSource(shown, options, context),
+        source: rateSource(plan.rate, machine, options, context),
       }),
-    ],
-    [
-      say(context, messages.hoursRow),
+    ),
+    fact(
+      messages.hoursRow,
       say(context, messages.hoursValue, {
         time: formatDuration(run.hours * 3_600_000),
         deviceHours: formatNumber(run.deviceHours),
       }),
-    ],
-    ...(run.cost === undefined
-      ? []
-      : [[say(context, messages.costRow), `${formatNumber(run.cost)} ${machine.currency}`] as [string, string]]),
-    [
-      say(context, messages.energyRow),
-      say(context, messages.energyValue, {
-        kwh: formatNumber(run.kwh),
-        watts: formatNumber(machine.watts),
-        pue: formatNumber(options.pue),
+    ),
+    ...(run.cost === undefined ? [] : [fact(messages.costRow, `${formatNumber(run.cost)} ${assumptions.currency}`)]),
+    fact(messages.energyRow, `${formatNumber(run.energyKwh)} kWh`),
+    ...(run.kgCo2e === undefined ? [] : [fact(messages.carbonRow, `${formatNumber(run.kgCo2e)} kg CO2e`)]),
+    fact(
+      messages.diskRow,
+      say(context, messages.diskValue, {
+        bytes: formatBytes(plan.checkpoints.bytes),
+        kept: formatInteger(plan.checkpoints.kept),
       }),
-    ],
-    [
-      say(context, messages.carbonRow),
-      say(context, messages.carbonValue, { kg: formatNumber(run.kgCo2e), grid: formatNumber(options.grid) }),
-    ],
-    [
-      say(context, messages.diskRow),
-      say(context, messages.diskValue, { bytes: formatBytes(shown.diskBytes), kept: formatInteger(shown.kept) }),
-    ],
-    [say(context, messages.sourceRow), machine.source],
+    ),
   ];
-  const indent = (text: string) => text.replaceAll(/^(?=.)/gm, "  ");
-  return [
-    `${say(context, messages.partsTitle)}\n${indent(lines.join("\n"))}`,
-    `${say(context, messages.runTitle)}\n${renderFacts(facts, "  ")}`,
-  ].join("\n\n");
 }
 
-function rateSource({ rate }: Shown, options: Options, context: CommandContext): string {
-  if (rate.source === "given") return say(context, messages.given);
-  const mfu = formatPercent(rate.utilisation!);
-  if (rate.source === "measured") return say(context, messages.measured, { steps: options.calibrationSteps, mfu });
-  return say(context, messages.estimated, { gflops: formatNumber(rate.productFlopsPerSecond! / 1e9), mfu });
+function rateSource(
+  { source, utilisation, productFlopsPerSecond }: PlannedRate,
+  { arithmetic }: PlannedMachine,
+  options: Options,
+  context: CommandContext,
+): string {
+  if (source === "given") return say(context, messages.given);
+  const mfu = formatPercent(utilisation!);
+  if (source === "measured") return say(context, messages.measured, { steps: options.calibrationSteps, mfu });
+  const gflops = formatNumber(productFlopsPerSecond! / 1e9);
+  return say(context, messages.estimated, { gflops: arithmetic ? `${arithmetic} ${gflops}` : gflops, mfu });
+}
+
+/** Every figure that was not measured, with where it is from. */
+function assumptionLines({ assumptions }: RunPlan, machine: PlannedMachine, context: CommandContext): string[] {
+  const { devices, pue, pueSource, gridKgCo2ePerKwh, gridSource, currency, pricePerKwh, priceSource } = assumptions;
+  const [device] = devices;
+  const lines: string[] = [];
+  const line = (figure: string, source: Text | undefined) => {
+    const from = source === undefined ? "" : inBoth(source)[context.locale];
+    lines.push(from === "" ? figure : context.locale === "zh" ? `${figure}（${from}）` : `${figure} (${from})`);
+  };
+  if (device?.watts !== undefined)
+    line(say(context, messages.wattsLine, { watts: formatNumber(device.watts) }), device.wattsSource);
+  if (machine.utilisationSource !== undefined)
+    line(say(context, messages.mfuLine, { mfu: formatPercent(machine.utilisation!) }), machine.utilisationSource);
+  line(`PUE ${pue}`, pueSource);
+  if (gridKgCo2ePerKwh !== undefined) line(`${gridKgCo2ePerKwh} kg CO2e/kWh`, gridSource);
+  if (device?.pricePerHour !== undefined) line(`${formatNumber(device.pricePerHour)} ${currency}/h`, priceSource);
+  if (pricePerKwh !== undefined) line(`${formatNumber(pricePerKwh)} ${currency}/kWh`, priceSource);
+  return lines;
 }
