@@ -1,27 +1,28 @@
 /**
  * Decoding with a CPM-Ant model: a `DecodingSession` over the programs of `programs.ts` and a key/value cache.
  *
- * A prompt runs at once (its tokens see each other in both directions), then one token a row at a time. Token steps have
+ * A prompt runs as a whole (its tokens see each other in both directions), then one token a row at a time. Token steps have
  * a program for each layer with its weights packed in, the fastest form for a few rows; with `weights: "shared"` one
  * program serves all layers and no packed copy of the weights is made.
  */
-import { attentionBias } from "../model/batch.ts";
 import { layerMask, type ModelConfig } from "../model/config.ts";
+import type { LayerCache } from "../model/cpm-ant.ts";
 import { blockParameterNames, names } from "../model/parameters.ts";
-import { positionBuckets } from "../model/position-buckets.ts";
 import type { Binding, DeviceTensor, Program, ProgramSource, Runtime } from "../runtime/runtime.ts";
 import { ConfigError, DataError } from "../util/error.ts";
 import { createKeyValueCache, type KeyValueCache } from "./key-value-cache.ts";
 import {
   decodeBlockProgram,
   decodeEmbedProgram,
+  hiddenProgram,
   logitsProgram,
   prefillBiasProgram,
   prefillBlockProgram,
   prefillEmbedProgram,
 } from "./programs.ts";
+import { beginRowPass, type PassPrograms, type PassRow, type PassSettings, type RowPass } from "./row-pass.ts";
 import { createDecodeBias } from "./score-bias.ts";
-import type { DecodingSession } from "./session.ts";
+import type { ContinuousSession, Newcomers } from "./session.ts";
 
 export interface CpmAntSessionOptions {
   /** Longest text of a row, prompt text and generated tokens together, without the soft prompt. Default 512. */
@@ -30,6 +31,8 @@ export interface CpmAntSessionOptions {
   readonly promptTask?: number;
   /** Segment of the text, given and generated. Default 2. */
   readonly segment?: number;
+  /** Rows that memory is laid out for from the start; more are made room for when they come. Default 1. */
+  readonly rowCapacity?: number;
   /** "packed" (default) or "shared": see above. */
   readonly weights?: "packed" | "shared";
 }
@@ -51,6 +54,8 @@ interface Programs {
   readonly prefillBias: Program;
   readonly decodeEmbed: Program;
   readonly logits: Program;
+  /** Compiled when it is first asked for: decoding has no use for it. */
+  hidden(): Promise<Program>;
   /** Of the layers that compute something. */
   readonly layers: readonly LayerPrograms[];
   dispose(): void;
@@ -83,6 +88,7 @@ async function compilePrograms(
     const prefillBias = await compile(prefillBiasProgram(config));
     const decodeEmbed = await compile(decodeEmbedProgram(config));
     const logits = await compile(logitsProgram(config), packed ? head : {});
+    const hidden = () => once("hidden", () => hiddenProgram(config));
     const layers: LayerPrograms[] = [];
     for (let layer = 0; layer < config.layers; layer++) {
       const mask = layerMask(config, layer);
@@ -98,7 +104,7 @@ async function compilePrograms(
         decode: packed ? await compile(makeDecode(), weights) : await once(`decode ${mask}`, makeDecode),
       });
     }
-    return { prefillEmbed, prefillBias, decodeEmbed, logits, layers, dispose };
+    return { prefillEmbed, prefillBias, decodeEmbed, logits, hidden, layers, dispose };
   } catch (error) {
     dispose();
     throw error;
@@ -117,8 +123,8 @@ export async function createCpmAntSession(
   config: ModelConfig,
   parameters: ReadonlyMap<string, DeviceTensor>,
   options: CpmAntSessionOptions = {},
-): Promise<DecodingSession> {
-  const { capacityTokens = 512, promptTask = 2, segment = 2, weights = "packed" } = options;
+): Promise<ContinuousSession> {
+  const { capacityTokens = 512, promptTask = 2, segment = 2, weights = "packed", rowCapacity = 1 } = options;
   checkOptions(config, { promptTask, segment, capacityTokens });
   const { promptLength: P, heads: H, dimModel: D, vocabSize: V } = config;
   const slots = P + capacityTokens;
@@ -155,6 +161,7 @@ export async function createCpmAntSession(
   /** Makes room for this many rows; the rows that are there move in where they are still wanted. */
   function ensureRows(rows: number, keep: boolean): KeyValueCache {
     if (cache && cache.rowCapacity >= rows) return cache;
+    rows = Math.max(rows, rowCapacity);
     const grown = createKeyValueCache(runtime, config, rows, slots);
     if (keep) {
       cache?.layers.forEach((layerCache, layer) => {
@@ -221,74 +228,84 @@ export async function createCpmAntSession(
     return made;
   }
 
+  const passes: PassPrograms = {
+    embed: programs.prefillEmbed,
+    embedding: { ...embedding, "params.prompt": parameter(names.prompt) },
+    bias: programs.prefillBias,
+    biasTable: tableTensor,
+    layers: programs.layers,
+    logits: programs.logits,
+    logitsWeights: packed ? {} : output,
+    hidden: programs.hidden,
+    hiddenWeights: { norm: parameter(names.outputNorm) },
+  };
+  const beginPass = (rows: readonly PassRow[], settings: Partial<PassSettings>) =>
+    beginRowPass(runtime, config, passes, rows, { promptTask, segment, ...settings });
+  /** Of each prompt's last token. */
+  const lastLogits = (pass: RowPass, ends: Int32Array) =>
+    pass.logits(ends.map((length, row) => row * pass.columns + length - 1));
+  const lengthsOf = (prompts: readonly (readonly number[])[]) =>
+    Int32Array.from(prompts, (prompt) => P + prompt.length);
+
   async function prefill(prompts: readonly (readonly number[])[]): Promise<Float32Array> {
     checkPrompts(prompts, V, capacityTokens);
-    const rows = prompts.length;
-    const columns = P + Math.max(...prompts.map((prompt) => prompt.length));
-    const current = ensureRows(rows, false);
-    lengths = Int32Array.from(prompts, (prompt) => P + prompt.length);
-    const segments = new Int32Array(rows * columns);
-    const tokens = new Int32Array(rows * (columns - P));
-    const seen = new Float32Array(rows * columns);
-    prompts.forEach((prompt, row) => {
-      tokens.set(prompt, row * (columns - P));
-      segments.fill(segment, row * columns + P, (row + 1) * columns);
-      seen.fill(1, row * columns, row * columns + lengths[row]!);
-    });
-    const attention = {
-      rows,
-      columns,
-      length: lengths,
-      context: new Uint8Array(rows * columns).fill(1),
-      span: new Int32Array(rows * columns),
+    const current = ensureRows(prompts.length, false);
+    const started = lengthsOf(prompts);
+    lengths = started;
+    const onCache: PassSettings["onCache"] = (layer, layerCache) => {
+      current.store(layer, layerCache, started);
+      disposeCache(layerCache);
     };
-    const temporary: DeviceTensor[] = [];
-    const keep = (tensor: DeviceTensor): DeviceTensor => {
-      temporary.push(tensor);
-      return tensor;
-    };
-    const ints = (data: Int32Array, ...shape: number[]) => keep(runtime.upload(data, "int32", shape));
-    const floats = (data: Float32Array, ...shape: number[]) => keep(runtime.upload(data, "float32", shape));
-    const run = async (program: Program, inputs: Tensors): Promise<Tensors> => {
-      const outputs = await program.run(inputs);
-      for (const tensor of Object.values(outputs)) keep(tensor);
-      return outputs;
-    };
+    const pass = await beginPass(
+      prompts.map((ids) => ({ ids })),
+      { onCache },
+    );
     try {
-      const promptIds = Int32Array.from({ length: rows * P }, (_, i) => promptTask * P + (i % P));
-      const { h: first } = await run(programs.prefillEmbed, {
-        ...embedding,
-        "params.prompt": parameter(names.prompt),
-        prompt: ints(promptIds, rows, P),
-        tokens: ints(tokens, rows, columns - P),
-        segment: ints(segments, rows, columns),
-      });
-      const { bias } = await run(programs.prefillBias, {
-        table: tableTensor,
-        buckets: ints(positionBuckets(segments, rows, columns, config), rows, columns, columns),
-        blocked: floats(attentionBias(attention), rows, columns, columns),
-      });
-      const seenTensor = floats(seen, rows, columns, 1);
-      let h = first!;
-      for (const { layer, weights: layerWeights, prefill: program } of programs.layers) {
-        const inputs: Tensors = { ...layerWeights, h, bias: bias!, seen: seenTensor };
-        const given = Object.fromEntries(program.inputs.map(({ name }) => [name, inputs[name]!]));
-        const { next, "cache.keys": keys, "cache.values": values } = await program.run(given);
-        h = keep(next!);
-        if (keys && values) {
-          current.store(layer, { keys, values }, lengths);
-          keys.dispose();
-          values.dispose();
-        }
-      }
-      const lastRows = Int32Array.from(lengths, (length, row) => row * columns + length - 1);
-      const head = packed ? {} : output;
-      const { logits } = await run(programs.logits, { ...head, h, positions: ints(lastRows, rows) });
-      return (await runtime.download(logits!)) as Float32Array;
+      await pass.advance();
+      return await lastLogits(pass, started);
     } finally {
-      for (const tensor of temporary) tensor.dispose();
+      pass.dispose();
     }
   }
+
+  async function begin(prompts: readonly (readonly number[])[]): Promise<Newcomers> {
+    checkPrompts(prompts, V, capacityTokens);
+    const ends = lengthsOf(prompts);
+    const held = new Map<number, LayerCache<DeviceTensor>>();
+    const pass = await beginPass(
+      prompts.map((ids) => ({ ids })),
+      { onCache: (layer, layerCache) => held.set(layer, layerCache) },
+    );
+    const dispose = () => {
+      pass.dispose();
+      for (const layerCache of held.values()) disposeCache(layerCache);
+      held.clear();
+    };
+    return {
+      get layersLeft() {
+        return pass.layersLeft;
+      },
+      advance: (layers) => pass.advance(layers),
+      async join() {
+        try {
+          const logits = await lastLogits(pass, ends);
+          const first = lengths.length;
+          const current = ensureRows(first + ends.length, true);
+          for (const [layer, layerCache] of held) current.store(layer, layerCache, ends, first);
+          lengths = Int32Array.of(...lengths, ...ends);
+          return logits;
+        } finally {
+          dispose();
+        }
+      },
+      dispose,
+    };
+  }
+
+  const checkRow = (row: number) => {
+    if (!(Number.isInteger(row) && row >= 0 && row < lengths.length))
+      throw new Error(`internal: row ${row} of ${lengths.length}`);
+  };
 
   return {
     vocabSize: V,
@@ -297,6 +314,31 @@ export async function createCpmAntSession(
       return lengths.length;
     },
     prefill,
+    begin,
+    fork(row) {
+      checkRow(row);
+      const copy = lengths.length;
+      ensureRows(copy + 1, true).copy(row, copy, lengths[row]!);
+      lengths = Int32Array.of(...lengths, lengths[row]!);
+    },
+    remove(row) {
+      checkRow(row);
+      const last = lengths.length - 1;
+      if (row !== last) {
+        cache!.copy(last, row, lengths[last]!);
+        lengths[row] = lengths[last]!;
+      }
+      lengths = lengths.slice(0, last);
+    },
+    async pass(rows, settings = {}) {
+      checkOptions(config, { promptTask, segment, capacityTokens, ...settings });
+      checkPrompts(
+        rows.map(({ ids }) => Array.from(ids)),
+        V,
+        capacityTokens,
+      );
+      return beginPass(rows, settings);
+    },
     async step(tokens) {
       const rows = tokens.length;
       if (rows !== lengths.length || rows === 0) throw new Error(`internal: ${rows} tokens for ${lengths.length} rows`);
@@ -336,6 +378,11 @@ export async function createCpmAntSession(
       programs.dispose();
     },
   };
+}
+
+function disposeCache({ keys, values }: LayerCache<DeviceTensor>): void {
+  keys.dispose();
+  values.dispose();
 }
 
 function checkOptions(

@@ -26,6 +26,7 @@ export {
   GenerateOptionsSchema,
   parseGenerateOptions,
 } from "./options.ts";
+export type { PassRow, RowPass } from "./row-pass.ts";
 export { createRowText, type GenerationTokenizer, type RowText, type StreamingDetokenizer } from "./row-text.ts";
 export {
   type Choice,
@@ -36,7 +37,7 @@ export {
   type SamplingSettings,
   type TopLogprob,
 } from "./sample.ts";
-export type { DecodingSession } from "./session.ts";
+export type { ContinuousSession, DecodingSession, Newcomers } from "./session.ts";
 export {
   type BatchSettings,
   createTextGenerator,

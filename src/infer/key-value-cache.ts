@@ -18,8 +18,12 @@ export interface KeyValueCache {
   readonly set: number;
   /** The current caches by layer, undefined for layers without attention. */
   readonly layers: readonly (LayerCache<DeviceTensor> | undefined)[];
-  /** Copies a prompt's keys and values `[B, H, T, E′]` of a layer to slots 0 … `lengths[row]` − 1 of each row. */
-  store(layer: number, cache: LayerCache<DeviceTensor>, lengths: Int32Array): void;
+  /**
+   * Copies prompts' keys and values `[B, H, T, E′]` of a layer to slots 0 … `lengths[i]` − 1 of row `firstRow` + i.
+   */
+  store(layer: number, cache: LayerCache<DeviceTensor>, lengths: Int32Array, firstRow?: number): void;
+  /** Row `to` becomes what row `from` is, of whose slots the first `length` count. In place. */
+  copy(from: number, to: number, length: number): void;
   /** Row i becomes what row `sources[i]` was, of whose slots the first `lengths[i]` count. */
   reorder(sources: Int32Array, lengths: Int32Array): void;
   dispose(): void;
@@ -65,14 +69,23 @@ export function createKeyValueCache(
     get layers() {
       return sets[current]!;
     },
-    store(layer, cache, lengths) {
+    store(layer, cache, lengths, firstRow = 0) {
       const own = sets[current]![layer]!;
       for (const part of ["keys", "values"] as const) {
         const from = cache[part].view() as Float32Array;
         const to = own[part].view() as Float32Array;
         lengths.forEach((length, row) => {
-          copyRow(from, cache[part].shape[2]!, row, to, row, length);
+          copyRow(from, cache[part].shape[2]!, row, to, firstRow + row, length);
         });
+      }
+    },
+    copy(from, to, length) {
+      for (const cache of sets[current]!) {
+        if (cache === undefined) continue;
+        for (const part of ["keys", "values"] as const) {
+          const view = cache[part].view() as Float32Array;
+          copyRow(view, slots, from, view, to, length);
+        }
       }
     },
     reorder(sources, lengths) {

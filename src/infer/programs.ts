@@ -4,7 +4,19 @@
  * Rows (B) and prompt length (T) are symbolic: each program is compiled once for all batches. The cache's length S is
  * fixed. A block is one program for all layers of its kind.
  */
-import { type Dim, dim, type Graph, gather, optimize, reshape, sizeOf, spec, subDims, trace } from "../graph/index.ts";
+import {
+  type Dim,
+  dim,
+  type Graph,
+  gather,
+  optimize,
+  reshape,
+  rmsNorm,
+  sizeOf,
+  spec,
+  subDims,
+  trace,
+} from "../graph/index.ts";
 import type { LayerMask, ModelConfig } from "../model/config.ts";
 import {
   biasTableSpec,
@@ -22,6 +34,7 @@ import {
 
 const B = dim("B");
 const T = dim("T");
+const M = dim("M");
 
 function float(...shape: Dim[]) {
   return spec("float32", shape);
@@ -110,7 +123,7 @@ function programName(stem: string, [attentionAbsent, ffnAbsent]: LayerMask): str
   return `${stem}${attentionAbsent ? "-" : "A"}${ffnAbsent ? "-" : "F"}`;
 }
 
-/** Chosen positions of the stream (`[B]` rows of `[B·T, D]`) → logits `[B, V]`. */
+/** Chosen positions of the stream (`[M]` rows of `[B·T, D]`) → logits `[M, V]`. */
 export function logitsProgram(config: ModelConfig): Graph {
   return optimize(
     trace(
@@ -119,7 +132,21 @@ export function logitsProgram(config: ModelConfig): Graph {
         const h_ND = reshape(h, [sizeOf([B, T]), config.dimModel]);
         return { logits: head(config, params, gather(h_ND, positions)).logits };
       },
-      { params: headSpecs(config), h: float(B, T, config.dimModel), positions: int(B) },
+      { params: headSpecs(config), h: float(B, T, config.dimModel), positions: int(M) },
+    ),
+  );
+}
+
+/** Chosen positions of the stream (`[M]` rows of `[B·T, D]`) → the normalised output `[M, D]`. */
+export function hiddenProgram(config: ModelConfig): Graph {
+  return optimize(
+    trace(
+      "hidden",
+      ({ norm, h, positions }) => {
+        const h_ND = reshape(h, [sizeOf([B, T]), config.dimModel]);
+        return { hidden: rmsNorm(gather(h_ND, positions), norm, config.eps) };
+      },
+      { norm: headSpecs(config).norm, h: float(B, T, config.dimModel), positions: int(M) },
     ),
   );
 }

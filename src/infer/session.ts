@@ -3,6 +3,8 @@
  * (left padding, key/value cache, device) is its own matter; what is chosen from the logits is decided above it.
  */
 
+import type { PassRow, PassSettings, RowPass } from "./row-pass.ts";
+
 /**
  * A batch of rows being decoded. Shapes: B rows now in the batch, V vocabulary.
  *
@@ -23,5 +25,32 @@ export interface DecodingSession {
   step(tokens: Int32Array): Promise<Float32Array>;
   /** Row i continues from what row `sources[i]` was; `rows` becomes `sources.length`. */
   reorder(sources: Int32Array): Promise<void> | void;
+  dispose(): void;
+}
+
+/**
+ * A session whose rows come and go one by one while the others keep their state. New rows stand behind those that are
+ * there; where a row leaves, the last one takes its place. Calls do not overlap, but between the layers of a pass
+ * there may be steps.
+ */
+export interface ContinuousSession extends DecodingSession {
+  /** Feeds prompts that are to join the batch. Their memory is held until they join or are disposed. */
+  begin(prompts: readonly (readonly number[])[]): Promise<Newcomers>;
+  /** A row more, the last, that goes on as `row`. */
+  fork(row: number): void;
+  /** Ends a row. */
+  remove(row: number): void;
+  /** A pass over rows beside the batch, under a soft prompt and in a segment of their own (default: the session's). */
+  pass(rows: readonly PassRow[], settings?: Partial<Pick<PassSettings, "promptTask" | "segment">>): Promise<RowPass>;
+}
+
+/** Prompts on their way into a batch. */
+export interface Newcomers {
+  readonly layersLeft: number;
+  /** Runs the next layers, at most this many (default: all that are left). */
+  advance(layers?: number): Promise<void>;
+  /** After the last layer: they become the last rows, in their order. Resolves to their logits, [N, V]. Ends them. */
+  join(): Promise<Float32Array>;
+  /** Gives them up. After `join` it does nothing. */
   dispose(): void;
 }

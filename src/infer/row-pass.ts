@@ -1,0 +1,161 @@
+/**
+ * A pass over whole rows of text, layer by layer: what the prefill of prompts, scoring, hidden states and blanks have in
+ * common. Between layers whoever runs it may do something else, so that a long prompt need not hold up a running batch.
+ *
+ * Rows begin at column 0 (soft prompt, text, padding). By default a row's text is context: all of its tokens see each
+ * other. Tokens that are marked as targets are seen only by themselves and by later targets, as in training.
+ *
+ * Legend: B rows, T columns (the longest row), P soft prompt, M chosen positions, D width, V vocabulary.
+ */
+import { attentionBias } from "../model/batch.ts";
+import type { ModelConfig } from "../model/config.ts";
+import type { LayerCache } from "../model/cpm-ant.ts";
+import { positionBuckets } from "../model/position-buckets.ts";
+import type { DeviceTensor, Program, Runtime } from "../runtime/runtime.ts";
+
+/** One row's text. */
+export interface PassRow {
+  readonly ids: ArrayLike<number>;
+  /** 1 for each token that is a target; absent: none is. */
+  readonly isTarget?: Uint8Array | undefined;
+}
+
+export interface RowPass {
+  /** T, the soft prompt included: position (row, column) is row·T + column. */
+  readonly columns: number;
+  /** Layers that have not run. */
+  readonly layersLeft: number;
+  /** Runs the next layers, at most this many (default: all that are left). */
+  advance(layers?: number): Promise<void>;
+  /** Logits of chosen positions, [M, V]. After the last layer. */
+  logits(positions: Int32Array): Promise<Float32Array>;
+  /** The normalised output at chosen positions, [M, D]. After the last layer. */
+  hidden(positions: Int32Array): Promise<Float32Array>;
+  dispose(): void;
+}
+
+type Tensors = Readonly<Record<string, DeviceTensor>>;
+
+/** The programs of a pass with the tensors that they read beside the rows. */
+export interface PassPrograms {
+  readonly embed: Program;
+  readonly embedding: Tensors;
+  readonly bias: Program;
+  /** [buckets + segmentTypes², H] */
+  readonly biasTable: DeviceTensor;
+  readonly layers: readonly { readonly layer: number; readonly prefill: Program; readonly weights: Tensors }[];
+  readonly logits: Program;
+  readonly logitsWeights: Tensors;
+  /** Compiled when it is first asked for. */
+  hidden(): Promise<Program>;
+  readonly hiddenWeights: Tensors;
+}
+
+export interface PassSettings {
+  readonly promptTask: number;
+  readonly segment: number;
+  /** Sees each layer's keys and values `[B, H, T, E′]` and owns them; without it they are let go. */
+  readonly onCache?: ((layer: number, cache: LayerCache<DeviceTensor>) => void) | undefined;
+}
+
+/** Uploads the rows and embeds them. The rows have been checked. */
+export async function beginRowPass(
+  runtime: Runtime,
+  config: ModelConfig,
+  programs: PassPrograms,
+  rows: readonly PassRow[],
+  { promptTask, segment, onCache }: PassSettings,
+): Promise<RowPass> {
+  const P = config.promptLength;
+  const B = rows.length;
+  const T = P + Math.max(...rows.map(({ ids }) => ids.length));
+  const length = Int32Array.from(rows, ({ ids }) => P + ids.length);
+  const segments = new Int32Array(B * T);
+  const tokens = new Int32Array(B * (T - P));
+  const seen = new Float32Array(B * T);
+  const context = new Uint8Array(B * T).fill(1);
+  rows.forEach(({ ids, isTarget }, row) => {
+    tokens.set(ids, row * (T - P));
+    segments.fill(segment, row * T + P, (row + 1) * T);
+    seen.fill(1, row * T, row * T + length[row]!);
+    isTarget?.forEach((flag, at) => {
+      if (flag === 1) context[row * T + P + at] = 0;
+    });
+  });
+
+  const owned: DeviceTensor[] = [];
+  const dispose = () => {
+    for (const tensor of owned.splice(0)) tensor.dispose();
+  };
+  const keep = (tensor: DeviceTensor): DeviceTensor => {
+    owned.push(tensor);
+    return tensor;
+  };
+  const ints = (data: Int32Array, ...shape: number[]) => keep(runtime.upload(data, "int32", shape));
+  const floats = (data: Float32Array, ...shape: number[]) => keep(runtime.upload(data, "float32", shape));
+  const letGo = (tensor: DeviceTensor) => {
+    const at = owned.indexOf(tensor);
+    if (at >= 0) owned.splice(at, 1);
+    tensor.dispose();
+  };
+
+  let h: DeviceTensor;
+  let common: Record<string, DeviceTensor>;
+  try {
+    const promptIds = Int32Array.from({ length: B * P }, (_, i) => promptTask * P + (i % P));
+    const embedded = await programs.embed.run({
+      ...programs.embedding,
+      prompt: ints(promptIds, B, P),
+      tokens: ints(tokens, B, T - P),
+      segment: ints(segments, B, T),
+    });
+    h = keep(embedded.h!);
+    const attention = { rows: B, columns: T, length, context, span: new Int32Array(B * T) };
+    const { bias } = await programs.bias.run({
+      table: programs.biasTable,
+      buckets: ints(positionBuckets(segments, B, T, config), B, T, T),
+      blocked: floats(attentionBias(attention), B, T, T),
+    });
+    common = { bias: keep(bias!), seen: floats(seen, B, T, 1) };
+  } catch (error) {
+    dispose();
+    throw error;
+  }
+
+  let next = 0;
+  const at = (positions: Int32Array) => {
+    if (next < programs.layers.length) throw new Error("internal: the pass has layers left");
+    return runtime.upload(positions, "int32", [positions.length]);
+  };
+  const read = async (program: Program, weights: Tensors, positions: Int32Array, output: string) => {
+    using chosen = at(positions);
+    const outputs = await program.run({ ...weights, h, positions: chosen });
+    using result = outputs[output]!;
+    return (await runtime.download(result)) as Float32Array;
+  };
+
+  return {
+    columns: T,
+    get layersLeft() {
+      return programs.layers.length - next;
+    },
+    async advance(layers = Number.POSITIVE_INFINITY) {
+      const end = Math.min(programs.layers.length, next + layers);
+      while (next < end) {
+        const { layer, prefill, weights } = programs.layers[next]!;
+        const inputs: Tensors = { ...weights, ...common, h };
+        const given = Object.fromEntries(prefill.inputs.map(({ name }) => [name, inputs[name]!]));
+        const { next: stream, "cache.keys": keys, "cache.values": values } = await prefill.run(given);
+        letGo(h);
+        h = keep(stream!);
+        next++;
+        if (!keys || !values) continue;
+        if (onCache) onCache(layer, { keys, values });
+        else for (const tensor of [keys, values]) tensor.dispose();
+      }
+    },
+    logits: (positions) => read(programs.logits, programs.logitsWeights, positions, "logits"),
+    hidden: async (positions) => read(await programs.hidden(), programs.hiddenWeights, positions, "hidden"),
+    dispose,
+  };
+}
