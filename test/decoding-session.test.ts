@@ -115,6 +115,62 @@ for (const [name, config] of Object.entries(configs)) {
       });
     });
 
+    for (const weights of ["packed", "shared"] as const) {
+      test(`${weights}: several tokens at once give what steps give, for rows of unequal lengths and numbers`, async () => {
+        await withSession(config, { weights, passTokens: 3 }, async (session) => {
+          const expected: number[][][] = [];
+          for (const prompt of prompts) expected.push(await alone(session, prompt, tokens));
+          await session.prefill(prompts);
+          const fed = [0, 0, 0];
+          // One, more than a pass takes, none; then single tokens, the fused step; then the last logits alone.
+          const rounds = [
+            [1, 5, 0],
+            [1, 1, 1],
+            [2, 0, 3],
+            [3, 1, 2],
+          ] as const;
+          for (const [round, counts] of rounds.entries()) {
+            const wanted = round === 3 ? "last" : "all";
+            const logits = await session.extend(
+              counts.map((count, index) => tokens.slice(fed[index]!, fed[index]! + count)),
+              wanted,
+            );
+            let at = 0;
+            counts.forEach((count, index) => {
+              for (let i = wanted === "all" ? 1 : count; i <= count && count > 0; i++, at++) {
+                assertClose(row(logits, at), expected[index]![fed[index]! + i]!, 1e-5, `round ${round}, row ${index}`);
+              }
+              fed[index]! += count;
+            });
+            assert.equal(at * V, logits.length);
+          }
+          assert.deepEqual(fed, [7, 7, 6]);
+        });
+      });
+    }
+
+    test("rows go back to what they were before tokens were fed, and on with others", async () => {
+      await withSession(config, {}, async (session) => {
+        const expected: number[][][] = [];
+        for (const prompt of prompts) expected.push(await alone(session, prompt, tokens));
+        await session.prefill(prompts);
+        await session.extend(prompts.map(() => tokens.slice(0, 2)));
+        await session.extend([[7, 7, 7, 7], [1], [9, 9]]);
+        session.truncate([4, 1, 2]);
+        const again = await session.extend([tokens.slice(2, 4), tokens.slice(2, 5), tokens.slice(2, 3)], "last");
+        [4, 5, 3].forEach((count, index) => {
+          assertClose(row(again, index), expected[index]![count]!, 1e-5, `row ${index}`);
+        });
+        await session.reorder(Int32Array.of(2, 1));
+        session.truncate([3, 0]);
+        const stepped = await session.step(Int32Array.of(tokens[0]!, tokens[5]!));
+        assertClose(row(stepped, 0), expected[2]![1]!, 1e-5);
+        assertClose(row(stepped, 1), expected[1]![6]!, 1e-5);
+        assert.throws(() => session.truncate([2, 0]), /internal: .*cannot lose 2,0/);
+        assert.throws(() => session.truncate([0]), /internal/);
+      });
+    });
+
     test("a row goes on as the row it was copied from: fewer rows, other order, more rows than before", async () => {
       await withSession(config, {}, async (session) => {
         const expected: number[][][] = [];
@@ -169,6 +225,28 @@ suite("decoding session", () => {
       // Nothing was overwritten by the refused step, and the last slot counts.
       const trained = await trainingLogits(tinyConfig, [1, 2], [3, 4, 5, 6]);
       assertClose(filled.at(-1)!, trained.at(-1)!, 1e-5);
+    });
+  });
+
+  test("several tokens fill the last slots, beside rows that have more of them to come", async () => {
+    await withSession(tinyConfig, { capacityTokens: 6 }, async (session) => {
+      const long = [5, 6, 7, 8];
+      const short = [9];
+      const expected = [await alone(session, long, [1, 2]), await alone(session, short, [3, 4, 5, 6, 7])];
+      await session.prefill([long, short]);
+      const full = { code: "CPM_INFER_CAPACITY", where: "row 0", got: "3 tokens, with room for 2" };
+      await assert.rejects(session.extend([[1, 2, 3], [3]]), full);
+      const logits = await session.extend([
+        [1, 2],
+        [3, 4, 5, 6, 7],
+      ]);
+      [...expected[0]!.slice(1), ...expected[1]!.slice(1)].forEach((wanted, at) => {
+        assertClose(row(logits, at), wanted, 1e-5, `${at}`);
+      });
+      await assert.rejects(session.extend([[], [1]]), { code: "CPM_INFER_CAPACITY", where: "row 1", got: "6 tokens" });
+      await assert.rejects(session.extend([[], []]), /internal/);
+      await assert.rejects(session.extend([[1]]), /internal/);
+      await assert.rejects(session.extend([[V], []]), { code: "CPM_INFER_PROMPT", where: "the tokens of row 0" });
     });
   });
 

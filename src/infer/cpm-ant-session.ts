@@ -1,7 +1,8 @@
 /**
  * Decoding with a CPM-Ant model: a `DecodingSession` over the programs of `programs.ts` and a key/value cache.
  *
- * A prompt runs as a whole (its tokens see each other in both directions), then one token a row at a time. Token steps have
+ * A prompt runs as a whole (its tokens see each other in both directions), then one token a row at a time, or several in
+ * one pass (`extension.ts`, whose programs are compiled when they are first needed). Token steps have
  * a program for each layer with its weights packed in, the fastest form for a few rows; with `weights: "shared"` one
  * program serves all layers and no packed copy of the weights is made.
  */
@@ -10,10 +11,12 @@ import type { LayerCache } from "../model/cpm-ant.ts";
 import { blockParameterNames, names } from "../model/parameters.ts";
 import type { Binding, DeviceTensor, Program, ProgramSource, Runtime } from "../runtime/runtime.ts";
 import { ConfigError, DataError } from "../util/error.ts";
+import { type ExtensionPrograms, extendRows } from "./extension.ts";
 import { createKeyValueCache, type KeyValueCache } from "./key-value-cache.ts";
 import {
   decodeBlockProgram,
   decodeEmbedProgram,
+  extendBlockProgram,
   hiddenProgram,
   logitsProgram,
   prefillBiasProgram,
@@ -35,6 +38,8 @@ export interface CpmAntSessionOptions {
   readonly rowCapacity?: number;
   /** "packed" (default) or "shared": see above. */
   readonly weights?: "packed" | "shared";
+  /** Tokens of a row that one pass of `extend` takes; longer texts take several passes. Default 64. */
+  readonly passTokens?: number;
 }
 
 type Tensors = Record<string, DeviceTensor>;
@@ -58,6 +63,8 @@ interface Programs {
   hidden(): Promise<Program>;
   /** Of the layers that compute something. */
   readonly layers: readonly LayerPrograms[];
+  /** The programs of `extend`, compiled at the first call. */
+  extension(): Promise<ExtensionPrograms["layers"]>;
   dispose(): void;
 }
 
@@ -104,7 +111,25 @@ async function compilePrograms(
         decode: packed ? await compile(makeDecode(), weights) : await once(`decode ${mask}`, makeDecode),
       });
     }
-    return { prefillEmbed, prefillBias, decodeEmbed, logits, hidden, layers, dispose };
+    let extending: Promise<ExtensionPrograms["layers"]> | undefined;
+    const compileExtension = async (): Promise<ExtensionPrograms["layers"]> => {
+      const found: ExtensionPrograms["layers"][number][] = [];
+      for (const { layer, weights } of layers) {
+        const mask = layerMask(config, layer);
+        const make = () => extendBlockProgram(config, mask, slots);
+        const extend = packed ? await compile(make(), weights) : await once(`extend ${mask}`, make);
+        found.push({ layer, weights: packed ? {} : weights, extend });
+      }
+      return found;
+    };
+    const extension = () => {
+      extending ??= compileExtension().catch((error: unknown) => {
+        extending = undefined;
+        throw error;
+      });
+      return extending;
+    };
+    return { prefillEmbed, prefillBias, decodeEmbed, logits, hidden, layers, extension, dispose };
   } catch (error) {
     dispose();
     throw error;
@@ -125,6 +150,7 @@ export async function createCpmAntSession(
   options: CpmAntSessionOptions = {},
 ): Promise<ContinuousSession> {
   const { capacityTokens = 512, promptTask = 2, segment = 2, weights = "packed", rowCapacity = 1 } = options;
+  const { passTokens = 64 } = options;
   checkOptions(config, { promptTask, segment, capacityTokens });
   const { promptLength: P, heads: H, dimModel: D, vocabSize: V } = config;
   const slots = P + capacityTokens;
@@ -141,6 +167,8 @@ export async function createCpmAntSession(
   let cache: KeyValueCache | undefined;
   /** Slots in use of each row, the soft prompt included. */
   let lengths = new Int32Array(0);
+  /** Of these, what the prompts take: it cannot be cut. */
+  let promptLengths = new Int32Array(0);
   /** Memory of a token step for as many rows as fit. */
   let stepMemory: Tensors = {};
   /** Bindings of a step by cache set and number of rows. */
@@ -252,6 +280,7 @@ export async function createCpmAntSession(
     const current = ensureRows(prompts.length, false);
     const started = lengthsOf(prompts);
     lengths = started;
+    promptLengths = started.slice();
     const onCache: PassSettings["onCache"] = (layer, layerCache) => {
       current.store(layer, layerCache, started);
       disposeCache(layerCache);
@@ -293,6 +322,7 @@ export async function createCpmAntSession(
           const current = ensureRows(first + ends.length, true);
           for (const [layer, layerCache] of held) current.store(layer, layerCache, ends, first);
           lengths = Int32Array.of(...lengths, ...ends);
+          promptLengths = Int32Array.of(...promptLengths, ...ends);
           return logits;
         } finally {
           dispose();
@@ -300,6 +330,68 @@ export async function createCpmAntSession(
       },
       dispose,
     };
+  }
+
+  /** Fails where a row would not have room for `added(row)` tokens more. */
+  function checkRoom(added: (row: number) => number): void {
+    const full = lengths.findIndex((length, row) => length + added(row) > slots);
+    if (full < 0) return;
+    const more = added(full);
+    const room = slots - lengths[full]!;
+    throw new ConfigError(
+      "CPM_INFER_CAPACITY",
+      `a row has no room for ${more === 1 ? "another token" : "its tokens"}`,
+      {
+        where: `row ${full}`,
+        got: room === 0 ? `${capacityTokens} tokens` : `${more} tokens, with room for ${room}`,
+        hint: "end the row or open the session with a larger capacity",
+      },
+    );
+  }
+
+  async function step(tokens: Int32Array): Promise<Float32Array> {
+    const rows = tokens.length;
+    if (rows !== lengths.length || rows === 0) throw new Error(`internal: ${rows} tokens for ${lengths.length} rows`);
+    checkIds(tokens, V, "the step's tokens");
+    checkRoom(() => 1);
+    const current = ensureRows(rows, true);
+    // The new token's slot is the number of slots in use.
+    const { bindings, logits } = stepBindings(current, rows);
+    runtime.write(stepMemory.tokens!, tokens);
+    runtime.write(stepMemory.last!, lengths);
+    decodeBias.fill(stepMemory.bias!.view() as Float32Array, lengths);
+    for (const binding of bindings) {
+      if (blocking) binding.runSync();
+      else await binding.run();
+    }
+    for (let row = 0; row < rows; row++) lengths[row]!++;
+    return logits.view() as Float32Array;
+  }
+
+  async function extend(tokens: readonly ArrayLike<number>[], wanted: "all" | "last" = "all"): Promise<Float32Array> {
+    const fed = tokens.reduce((sum, own) => sum + own.length, 0);
+    if (tokens.length !== lengths.length || fed === 0) {
+      throw new Error(`internal: ${fed} tokens of ${tokens.length} rows for ${lengths.length} rows`);
+    }
+    if (tokens.every((own) => own.length === 1)) return step(Int32Array.from(tokens, (own) => own[0]!));
+    for (const [row, own] of tokens.entries()) checkIds(own, V, `the tokens of row ${row}`);
+    checkRoom((row) => tokens[row]!.length);
+    const extension: ExtensionPrograms = {
+      embed: programs.decodeEmbed,
+      embedding,
+      layers: await programs.extension(),
+      logits: programs.logits,
+      head: packed ? {} : output,
+    };
+    const current = ensureRows(lengths.length, true);
+    const logits = await extendRows(
+      { runtime, config, programs: extension, cache: current, bias: decodeBias, segment, passTokens },
+      lengths,
+      tokens,
+      wanted,
+    );
+    lengths = lengths.map((length, row) => length + tokens[row]!.length);
+    return logits;
   }
 
   const checkRow = (row: number) => {
@@ -320,6 +412,7 @@ export async function createCpmAntSession(
       const copy = lengths.length;
       ensureRows(copy + 1, true).copy(row, copy, lengths[row]!);
       lengths = Int32Array.of(...lengths, lengths[row]!);
+      promptLengths = Int32Array.of(...promptLengths, promptLengths[row]!);
     },
     remove(row) {
       checkRow(row);
@@ -327,8 +420,10 @@ export async function createCpmAntSession(
       if (row !== last) {
         cache!.copy(last, row, lengths[last]!);
         lengths[row] = lengths[last]!;
+        promptLengths[row] = promptLengths[last]!;
       }
       lengths = lengths.slice(0, last);
+      promptLengths = promptLengths.slice(0, last);
     },
     async pass(rows, settings = {}) {
       checkOptions(config, { promptTask, segment, capacityTokens, ...settings });
@@ -339,30 +434,14 @@ export async function createCpmAntSession(
       );
       return beginPass(rows, settings);
     },
-    async step(tokens) {
-      const rows = tokens.length;
-      if (rows !== lengths.length || rows === 0) throw new Error(`internal: ${rows} tokens for ${lengths.length} rows`);
-      checkIds(tokens, V, "the step's tokens");
-      const full = lengths.indexOf(slots);
-      if (full >= 0) {
-        throw new ConfigError("CPM_INFER_CAPACITY", "a row has no room for another token", {
-          where: `row ${full}`,
-          got: `${capacityTokens} tokens`,
-          hint: "end the row or open the session with a larger capacity",
-        });
+    step,
+    extend,
+    truncate(removed) {
+      const kept = lengths.map((length, row) => length - removed[row]!);
+      if (removed.length !== lengths.length || kept.some((length, row) => !(length >= promptLengths[row]!))) {
+        throw new Error(`internal: rows of ${lengths} slots (prompts ${promptLengths}) cannot lose ${removed}`);
       }
-      const current = ensureRows(rows, true);
-      // The new token's slot is the number of slots in use.
-      const { bindings, logits } = stepBindings(current, rows);
-      runtime.write(stepMemory.tokens!, tokens);
-      runtime.write(stepMemory.last!, lengths);
-      decodeBias.fill(stepMemory.bias!.view() as Float32Array, lengths);
-      for (const binding of bindings) {
-        if (blocking) binding.runSync();
-        else await binding.run();
-      }
-      for (let row = 0; row < rows; row++) lengths[row]!++;
-      return logits.view() as Float32Array;
+      lengths = kept;
     },
     reorder(sources) {
       if (!sources.every((source) => source >= 0 && source < lengths.length)) {
@@ -372,6 +451,7 @@ export async function createCpmAntSession(
       const moved = Int32Array.from(sources, (source) => lengths[source]!);
       current.reorder(sources, moved);
       lengths = moved;
+      promptLengths = Int32Array.from(sources, (source) => promptLengths[source]!);
     },
     dispose() {
       releaseRows();

@@ -5,6 +5,7 @@
  * fixed. A block is one program for all layers of its kind.
  */
 import {
+  addDims,
   type Dim,
   dim,
   type Graph,
@@ -26,6 +27,7 @@ import {
   embed,
   embeddingSpecs,
   embedText,
+  extendBlock,
   head,
   headSpecs,
   prefillBlock,
@@ -34,6 +36,7 @@ import {
 
 const B = dim("B");
 const T = dim("T");
+const Q = dim("Q");
 const M = dim("M");
 
 function float(...shape: Dim[]) {
@@ -83,14 +86,14 @@ export function prefillBlockProgram(config: ModelConfig, mask: LayerMask): Graph
   );
 }
 
-/** One id a row → stream `[B, 1, D]`. */
+/** New ids of each row → stream `[B, Q, D]`. */
 export function decodeEmbedProgram(config: ModelConfig): Graph {
   const { token, segment } = embeddingSpecs(config);
   return optimize(
     trace("decode-embed", ({ params, tokens, segments }) => ({ h: embedText(config, params, tokens, segments) }), {
       params: { token, segment },
-      tokens: int(B, 1),
-      segments: int(B, 1),
+      tokens: int(B, Q),
+      segments: int(B, Q),
     }),
   );
 }
@@ -112,6 +115,31 @@ export function decodeBlockProgram(config: ModelConfig, mask: LayerMask, S: numb
       ({ params, h, ...read }) => {
         const { next, cache: updated } = decodeBlock(config, params, h, read);
         return { next, updated };
+      },
+      { ...stream, ...context },
+    ),
+  );
+}
+
+/** Stream → stream for Q new tokens a row, and their keys and values `added.keys`, `added.values` `[B, H, Q, E′]`. */
+export function extendBlockProgram(config: ModelConfig, mask: LayerMask, S: number): Graph {
+  const { heads: H, dimModel: D } = config;
+  const E = cacheWidth(config);
+  const stream = { params: blockSpecs(config, mask), h: float(B, Q, D) };
+  const context = {
+    cache: { keys: float(B, H, S, E), values: float(B, H, S, E) },
+    bias: float(B, H, Q, addDims(Q, S)),
+  };
+  const name = programName("extend-block", mask);
+  if (mask[0]) {
+    return optimize(trace(name, ({ params, h }) => ({ next: extendBlock(config, params, h, undefined).next }), stream));
+  }
+  return optimize(
+    trace(
+      name,
+      ({ params, h, ...read }) => {
+        const { next, cache: added } = extendBlock(config, params, h, read);
+        return { next, added };
       },
       { ...stream, ...context },
     ),

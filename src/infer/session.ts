@@ -1,6 +1,7 @@
 /**
- * The seam between decoding and a model: a batch of rows that grow by one token at a time. What a session does inside
- * (left padding, key/value cache, device) is its own matter; what is chosen from the logits is decided above it.
+ * The seam between decoding and a model: a batch of rows that grow by a token at a time, or by several at once. What a
+ * session does inside (left padding, key/value cache, device) is its own matter; what is chosen from the logits is
+ * decided above it.
  */
 
 import type { PassRow, PassSettings, RowPass } from "./row-pass.ts";
@@ -8,8 +9,8 @@ import type { PassRow, PassSettings, RowPass } from "./row-pass.ts";
 /**
  * A batch of rows being decoded. Shapes: B rows now in the batch, V vocabulary.
  *
- * The array that `prefill` and `step` return belongs to the session and is valid until the next call; the caller may
- * write into it meanwhile. Calls do not overlap: each is awaited before the next. `prefill` starts over whatever was
+ * The array that `prefill`, `step` and `extend` return belongs to the session and is valid until the next call; the
+ * caller may write into it meanwhile. Calls do not overlap: each is awaited before the next. `prefill` starts over whatever was
  * decoded before, so a session stays usable after a cancelled or failed generation.
  */
 export interface DecodingSession {
@@ -23,6 +24,14 @@ export interface DecodingSession {
   prefill(prompts: readonly (readonly number[])[]): Promise<Float32Array>;
   /** Feeds one token a row, [B]. Resolves to logits [B, V]. */
   step(tokens: Int32Array): Promise<Float32Array>;
+  /**
+   * Feeds each row some tokens, as so many calls of `step` would (each sees what came before it), in one pass: rows may
+   * get different numbers of them, and none. Resolves to the logits after every fed token, the rows' one after the other,
+   * `[Σ tokens, V]`; with "last" after each row's last one only (rows that are fed nothing are left out).
+   */
+  extend(tokens: readonly ArrayLike<number>[], logits?: "all" | "last"): Promise<Float32Array>;
+  /** Each row forgets its last `removed[row]` tokens, which `step` or `extend` fed: a prompt cannot be cut. */
+  truncate(removed: ArrayLike<number>): void;
   /** Row i continues from what row `sources[i]` was; `rows` becomes `sources.length`. */
   reorder(sources: Int32Array): Promise<void> | void;
   dispose(): void;

@@ -196,6 +196,13 @@ function takingTurns(session: DecodingSession): DecodingSession {
       });
       return session.step(tokens);
     },
+    async extend(tokens, logits) {
+      await new Promise<void>((resolve) => {
+        setImmediate(resolve);
+      });
+      return session.extend(tokens, logits);
+    },
+    truncate: (removed) => session.truncate(removed),
     reorder: (sources) => session.reorder(sources),
     dispose: () => session.dispose(),
   };

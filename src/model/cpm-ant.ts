@@ -298,9 +298,20 @@ export interface DecodeContext {
   readonly bias: Tensor;
 }
 
+/** What the attention of several new tokens a row reads: the layer's cache, bias `[B, H, Q, S + Q]` (see `extendBlock`). */
+export interface ExtendContext {
+  readonly cache: LayerCache;
+  readonly bias: Tensor;
+}
+
 /** E′: a head's width in the cache, E rounded up to a multiple of 8 as the cached attention needs it; the rest is zero. */
 export function cacheWidth(config: ModelConfig): number {
   return Math.ceil(config.dimHead / 8) * 8;
+}
+
+/** Zeros after each head's width: `[B, H, T, E]` as `[B, H, T, E′]`. */
+function padHeads(config: ModelConfig, x: Tensor): Tensor {
+  return pad(x, -1, 0, cacheWidth(config) - config.dimHead);
 }
 
 /** `[B, 1, H·E]` as `[B, 1, H·E′]`, each head followed by zeros. */
@@ -336,8 +347,47 @@ export function prefillBlock(
   const heads = { q: splitHeads(config, q), k: splitHeads(config, k), v: splitHeads(config, v) };
   const attended = add(h, attend(config, params.attention, heads, bias, seen));
   const next = params.ffn ? add(attended, feedForward(config, params.ffn, attended)) : attended;
-  const padding = cacheWidth(config) - config.dimHead;
-  return { next, cache: { keys: pad(heads.k, -1, 0, padding), values: pad(heads.v, -1, 0, padding) } };
+  return { next, cache: { keys: padHeads(config, heads.k), values: padHeads(config, heads.v) } };
+}
+
+/**
+ * A block for Q new tokens a row, h `[B, Q, D]`, each of which sees the cache, the new tokens before it and itself: what
+ * Q calls of `decodeBlock` give, in one. Gives the new keys and values `[B, H, Q, E′]`, which the caller adds to the cache.
+ *
+ * The bias says who is seen: its first S columns are the cache's slots, the others the new tokens, and where a query does
+ * not see (unused slots, later tokens) it is `blockedScore`. Cache slots hold finite numbers, used or not.
+ */
+export function extendBlock(
+  config: ModelConfig,
+  params: BlockParams,
+  h: Tensor,
+  context: ExtendContext | undefined,
+): { readonly next: Tensor; readonly cache?: LayerCache } {
+  if ((params.attention === undefined) !== (context === undefined)) {
+    throw new Error("internal: a block has attention where and only where there is a cache for it");
+  }
+  let attended = h;
+  let added: LayerCache | undefined;
+  if (params.attention && context) {
+    const { cache, bias } = context;
+    const { q, k, v } = projectQkv(params.attention, rmsNorm(h, params.attention.norm, config.eps));
+    const [q_BHQE, k_BHQE, v_BHQE] = [q, k, v].map((x) => padHeads(config, splitHeads(config, x))) as [
+      Tensor,
+      Tensor,
+      Tensor,
+    ];
+    const against = (keys: Tensor) => matmul(q_BHQE, keys, { transposeB: true, alpha: 1 / Math.sqrt(config.dimHead) });
+    const weights = softmax(add(concat([against(cache.keys), against(k_BHQE)], -1), bias));
+    const S = cache.keys.shape[2]!;
+    // Two products rather than one over joined values: the cache is not copied.
+    const old = matmul(slice(weights, -1, 0, S), cache.values);
+    const own = matmul(slice(weights, -1, S, weights.shape[3]!), v_BHQE);
+    const mixed = slice(add(old, own), -1, 0, config.dimHead);
+    attended = add(h, linear(mergeHeads(config, mixed), params.attention.out));
+    added = { keys: k_BHQE, values: v_BHQE };
+  }
+  const next = params.ffn ? add(attended, feedForward(config, params.ffn, attended)) : attended;
+  return { next, ...(added && { cache: added }) };
 }
 
 /**

@@ -8,7 +8,7 @@ import type { DecodingSession } from "../../src/infer/session.ts";
 import { fillNormal } from "../../src/util/random.ts";
 
 export interface FakeSession extends DecodingSession {
-  /** What was called, with the number of rows after it: "prefill 2", "reorder 3", "step 3". */
+  /** What was called, with the number of rows after it: "prefill 2", "reorder 3", "step 3", "extend 3". */
   readonly calls: string[];
   /** The tokens of each row now. */
   readonly tokens: readonly (readonly number[])[];
@@ -39,11 +39,13 @@ export function createFakeSession({
 }: FakeSessionSettings): FakeSession {
   const calls: string[] = [];
   let rows: number[][] = [];
+  /** Tokens of each row's prompt. */
+  let given: number[] = [];
   let returned = new Float32Array(0);
   let busy = false;
   let steps = 0;
 
-  async function call(name: string, change: () => void): Promise<Float32Array> {
+  async function call(name: string, change: () => void, after?: () => number[][]): Promise<Float32Array> {
     assert.ok(!busy, `${name} while another call runs`);
     busy = true;
     returned.fill(Number.NaN); // expired
@@ -54,8 +56,9 @@ export function createFakeSession({
       const capacity = Math.max(...rows.map((tokens) => tokens.length));
       assert.ok(capacity <= capacityTokens, `${capacity} tokens in a session of ${capacityTokens}`);
       for (const tokens of rows) for (const id of tokens) assert.ok(id >= 0 && id < vocabSize, `token ${id}`);
-      returned = new Float32Array(rows.length * vocabSize);
-      for (const [row, tokens] of rows.entries()) returned.set(logitsOf(tokens), row * vocabSize);
+      const texts = after?.() ?? rows;
+      returned = new Float32Array(texts.length * vocabSize);
+      for (const [row, tokens] of texts.entries()) returned.set(logitsOf(tokens), row * vocabSize);
       return returned;
     } finally {
       busy = false;
@@ -75,6 +78,7 @@ export function createFakeSession({
     prefill: (prompts) =>
       call("prefill", () => {
         rows = prompts.map((prompt) => [...prompt]);
+        given = rows.map((tokens) => tokens.length);
         steps = 0;
       }),
     step: (tokens) =>
@@ -83,8 +87,36 @@ export function createFakeSession({
         assert.equal(tokens.length, rows.length, "one token a row");
         for (const [row, id] of tokens.entries()) rows[row]!.push(id);
       }),
+    extend: (tokens, wanted = "all") =>
+      call(
+        "extend",
+        () => {
+          onStep?.(++steps);
+          assert.equal(tokens.length, rows.length, "tokens for every row");
+          assert.ok(
+            tokens.some((own) => own.length > 0),
+            "a row is fed something",
+          );
+          for (const [row, own] of tokens.entries()) rows[row]!.push(...Array.from(own));
+        },
+        () =>
+          tokens.flatMap((own, row) => {
+            const text = rows[row]!;
+            const count = wanted === "all" ? own.length : Math.min(own.length, 1);
+            return Array.from({ length: count }, (_, i) => text.slice(0, text.length - count + 1 + i));
+          }),
+      ),
+    truncate(removed) {
+      returned.fill(Number.NaN);
+      rows = rows.map((tokens, row) => {
+        const kept = tokens.length - removed[row]!;
+        assert.ok(kept >= given[row]!, `row ${row} would lose tokens of its prompt`);
+        return tokens.slice(0, kept);
+      });
+    },
     async reorder(sources) {
       await call("reorder", () => {
+        given = Array.from(sources, (source) => given[source]!);
         rows = Array.from(sources, (source) => [...rows[source]!]);
       });
       returned.fill(Number.NaN);
