@@ -14,6 +14,7 @@ export { accumulateOutputs } from "./passes/accumulate.ts";
 export { bindSizes } from "./passes/bind-sizes.ts";
 export { halfPrecision } from "./passes/half-precision.ts";
 export { applyPass, dropUnusedInputs, optimize } from "./passes/optimize.ts";
+export { type PackedInput, quantizeWeights } from "./passes/quantized-weights.ts";
 export {
   createPlanningRuntime,
   type PlannedAllocation,

@@ -17,6 +17,7 @@ import {
   constant,
   cos,
   crossEntropy,
+  dequantize,
   dim,
   div,
   equal,
@@ -25,6 +26,7 @@ import {
   floor,
   gather,
   gatherElements,
+  gatherQuantized,
   gelu,
   greater,
   greaterEqual,
@@ -47,6 +49,8 @@ import {
   neg,
   pad,
   pow,
+  quantizedMatmul,
+  quantizedShapes,
   reciprocal,
   reduceMax,
   reduceMean,
@@ -432,5 +436,46 @@ export const operatorCases: readonly OperatorCase[] = [
       gradient: false,
     }),
   ),
+  ...quantized(),
   ...symbolic,
 ];
+
+/** Packed weights of 6 rows and 48 inputs in groups of 16: three groups, so that the zeros of 4 bits end in half a byte. */
+function quantized(): OperatorCase[] {
+  const rows = ([4, 8] as const).flatMap((bits) =>
+    [false, true].map((hasZeros) => ({
+      bits,
+      hasZeros,
+      groupSize: 16,
+      shapes: quantizedShapes(6, 48, { bits, groupSize: 16 }),
+    })),
+  );
+  return rows.flatMap(({ bits, groupSize, hasZeros, shapes }): OperatorCase[] => {
+    const bytes = (shape: readonly number[]) => ({ shape, dtype: "uint8" as const, from: 0, to: 256 });
+    const weight = [
+      bytes(shapes.packed),
+      { shape: shapes.scales, from: 0.001, to: 0.1 },
+      ...(hasZeros ? [bytes(shapes.zeros)] : []),
+    ];
+    const parts = ([packed, scales, zeros]: readonly Tensor[]) => ({ packed: packed!, scales: scales!, zeros });
+    const name = `${bits} bits${hasZeros ? " with zeros" : ""}`;
+    const format = { bits, groupSize };
+    return [
+      {
+        operator: "quantizedMatmul",
+        name,
+        inputs: [f(2, 3, 48), ...weight],
+        fn: (x, ...w) => quantizedMatmul(x!, parts(w), format, "float32"),
+        gradient: false,
+      },
+      { operator: "dequantize", name, inputs: weight, fn: (...w) => dequantize(parts(w), format), gradient: false },
+      {
+        operator: "gatherQuantized",
+        name,
+        inputs: [index(4, 6), ...weight],
+        fn: (i, ...w) => gatherQuantized(parts(w), i!, format),
+        gradient: false,
+      },
+    ];
+  });
+}

@@ -10,4 +10,12 @@ export { boundary, input, stopGradient } from "./mark.ts";
 export { broadcastTo, concat, pad, reshape, slice, transpose } from "./movement.ts";
 export { crossEntropy, logSoftmax, rmsNorm, softmax, softmaxMix } from "./normalization.ts";
 export { matmul, type ProductOptions } from "./product.ts";
+export {
+  dequantize,
+  gatherQuantized,
+  type QuantizedFormat,
+  type QuantizedWeight,
+  quantizedMatmul,
+  quantizedShapes,
+} from "./quantized.ts";
 export { argMax, reduceMax, reduceMean, reduceSum, reduceSumSquare, sumTo } from "./reduction.ts";
