@@ -2,30 +2,22 @@
  * Decoding with a CPM-Ant model: a `DecodingSession` over the programs of `programs.ts` and a key/value cache.
  *
  * A prompt runs as a whole (its tokens see each other in both directions), then one token a row at a time, or several in
- * one pass (`extension.ts`, whose programs are compiled when they are first needed). Token steps have
- * a program for each layer with its weights packed in, the fastest form for a few rows; with `weights: "shared"` one
- * program serves all layers and no packed copy of the weights is made.
+ * one pass (`extension.ts`). Each layer has programs with its weights packed in, the fastest form; with
+ * `weights: "shared"` programs serve all layers and no packed copy of the weights is made.
  */
-import { layerMask, type ModelConfig } from "../model/config.ts";
+import type { ModelConfig } from "../model/config.ts";
 import type { LayerCache } from "../model/cpm-ant.ts";
-import { blockParameterNames, names } from "../model/parameters.ts";
-import type { Binding, DeviceTensor, Program, ProgramSource, Runtime } from "../runtime/runtime.ts";
+import { names } from "../model/parameters.ts";
+import type { Binding, DeviceTensor, Runtime } from "../runtime/runtime.ts";
 import { ConfigError, DataError } from "../util/error.ts";
-import { type ExtensionPrograms, extendRows } from "./extension.ts";
+import { compileModel, type Tensors, type WeightedProgram } from "./compiled-model.ts";
+import { extendRows } from "./extension.ts";
 import { createKeyValueCache, type KeyValueCache } from "./key-value-cache.ts";
-import {
-  decodeBlockProgram,
-  decodeEmbedProgram,
-  extendBlockProgram,
-  hiddenProgram,
-  logitsProgram,
-  prefillBiasProgram,
-  prefillBlockProgram,
-  prefillEmbedProgram,
-} from "./programs.ts";
-import { beginRowPass, type PassPrograms, type PassRow, type PassSettings, type RowPass } from "./row-pass.ts";
+import { beginRowPass, type PassRow, type PassSettings, type RowPass } from "./row-pass.ts";
+import { type BindingSequence, bindingSequence } from "./run-bindings.ts";
 import { createDecodeBias } from "./score-bias.ts";
 import type { ContinuousSession, Newcomers } from "./session.ts";
+import type { ModelTensors } from "./weight-ports.ts";
 
 export interface CpmAntSessionOptions {
   /** Longest text of a row, prompt text and generated tokens together, without the soft prompt. Default 512. */
@@ -42,98 +34,12 @@ export interface CpmAntSessionOptions {
   readonly passTokens?: number;
 }
 
-type Tensors = Record<string, DeviceTensor>;
-
-/** A step over more weights than this takes long enough that the event loop is left free during it. */
-const blockingBytes = 16 * 2 ** 20;
-
-interface LayerPrograms {
-  readonly layer: number;
-  readonly weights: Tensors;
-  readonly prefill: Program;
-  readonly decode: Program;
-}
-
-interface Programs {
-  readonly prefillEmbed: Program;
-  readonly prefillBias: Program;
-  readonly decodeEmbed: Program;
-  readonly logits: Program;
-  /** Compiled when it is first asked for: decoding has no use for it. */
-  hidden(): Promise<Program>;
-  /** Of the layers that compute something. */
-  readonly layers: readonly LayerPrograms[];
-  /** The programs of `extend`, compiled at the first call. */
-  extension(): Promise<ExtensionPrograms["layers"]>;
-  dispose(): void;
-}
-
-/** Compiles all programs of a session, or none: what was compiled before a failure is disposed. */
-async function compilePrograms(
-  runtime: Runtime,
-  config: ModelConfig,
-  parameters: ReadonlyMap<string, DeviceTensor>,
-  { slots, packed, head }: { readonly slots: number; readonly packed: boolean; readonly head: Tensors },
-): Promise<Programs> {
-  const owned: Program[] = [];
-  const dispose = () => {
-    for (const program of owned.splice(0).reverse()) program.dispose();
-  };
-  const compile = async (source: ProgramSource, constants: Tensors = {}): Promise<Program> => {
-    const program = await runtime.compile(source, { constants });
-    owned.push(program);
-    return program;
-  };
-  const byKind = new Map<string, Program>();
-  const once = async (kind: string, make: () => ProgramSource): Promise<Program> => {
-    const program = byKind.get(kind) ?? (await compile(make()));
-    byKind.set(kind, program);
-    return program;
-  };
-  try {
-    const prefillEmbed = await compile(prefillEmbedProgram(config));
-    const prefillBias = await compile(prefillBiasProgram(config));
-    const decodeEmbed = await compile(decodeEmbedProgram(config));
-    const logits = await compile(logitsProgram(config), packed ? head : {});
-    const hidden = () => once("hidden", () => hiddenProgram(config));
-    const layers: LayerPrograms[] = [];
-    for (let layer = 0; layer < config.layers; layer++) {
-      const mask = layerMask(config, layer);
-      if (mask[0] && mask[1]) continue;
-      const weights = Object.fromEntries(
-        blockParameterNames(layer, mask).map(([path, name]) => [`params.${path}`, parameters.get(name)!]),
-      );
-      const makeDecode = () => decodeBlockProgram(config, mask, slots);
-      layers.push({
-        layer,
-        weights,
-        prefill: await once(`prefill ${mask}`, () => prefillBlockProgram(config, mask)),
-        decode: packed ? await compile(makeDecode(), weights) : await once(`decode ${mask}`, makeDecode),
-      });
-    }
-    let extending: Promise<ExtensionPrograms["layers"]> | undefined;
-    const compileExtension = async (): Promise<ExtensionPrograms["layers"]> => {
-      const found: ExtensionPrograms["layers"][number][] = [];
-      for (const { layer, weights } of layers) {
-        const mask = layerMask(config, layer);
-        const make = () => extendBlockProgram(config, mask, slots);
-        const extend = packed ? await compile(make(), weights) : await once(`extend ${mask}`, make);
-        found.push({ layer, weights: packed ? {} : weights, extend });
-      }
-      return found;
-    };
-    const extension = () => {
-      extending ??= compileExtension().catch((error: unknown) => {
-        extending = undefined;
-        throw error;
-      });
-      return extending;
-    };
-    return { prefillEmbed, prefillBias, decodeEmbed, logits, hidden, layers, extension, dispose };
-  } catch (error) {
-    dispose();
-    throw error;
-  }
+/** A token step for one number of rows over one set of caches. */
+interface Step {
+  readonly bindings: readonly Binding[];
+  readonly sequence: BindingSequence;
+  readonly logits: DeviceTensor;
+  readonly parts: readonly DeviceTensor[];
 }
 
 /**
@@ -146,23 +52,18 @@ async function compilePrograms(
 export async function createCpmAntSession(
   runtime: Runtime,
   config: ModelConfig,
-  parameters: ReadonlyMap<string, DeviceTensor>,
+  parameters: ModelTensors,
   options: CpmAntSessionOptions = {},
 ): Promise<ContinuousSession> {
   const { capacityTokens = 512, promptTask = 2, segment = 2, weights = "packed", rowCapacity = 1 } = options;
   const { passTokens = 64 } = options;
   checkOptions(config, { promptTask, segment, capacityTokens });
   const { promptLength: P, heads: H, dimModel: D, vocabSize: V } = config;
+  const HE = H * config.dimHead;
   const slots = P + capacityTokens;
-  const parameter = (name: string) => parameters.get(name)!;
-  const embedding = { "params.token": parameter(names.token), "params.segment": parameter(names.segment) };
-  const output = { "params.norm": parameter(names.outputNorm), "params.token": parameter(names.token) };
-  const packed = weights === "packed";
-  const tableTensor = parameter(names.positionBias);
+  const tableTensor = parameters.get(names.positionBias)!;
   const decodeBias = createDecodeBias(config, (await runtime.download(tableTensor)) as Float32Array, slots, segment);
-  const weightBytes = [...parameters.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
-  const blocking = weightBytes <= blockingBytes;
-  const programs = await compilePrograms(runtime, config, parameters, { slots, packed, head: output });
+  const programs = await compileModel(runtime, config, parameters, { slots, weights });
 
   let cache: KeyValueCache | undefined;
   /** Slots in use of each row, the soft prompt included. */
@@ -170,9 +71,9 @@ export async function createCpmAntSession(
   /** Of these, what the prompts take: it cannot be cut. */
   let promptLengths = new Int32Array(0);
   /** Memory of a token step for as many rows as fit. */
-  let stepMemory: Tensors = {};
+  let stepMemory: Record<string, DeviceTensor> = {};
   /** Bindings of a step by cache set and number of rows. */
-  const steps = new Map<string, { bindings: Binding[]; logits: DeviceTensor; parts: DeviceTensor[] }>();
+  const steps = new Map<string, Step>();
 
   const releaseSteps = () => {
     for (const { bindings, parts } of steps.values()) for (const thing of [...bindings, ...parts]) thing.dispose();
@@ -206,6 +107,10 @@ export async function createCpmAntSession(
       bias: float(rows, H, 1, slots),
       h0: float(rows, 1, D),
       h1: float(rows, 1, D),
+      q: float(rows, 1, HE),
+      k: float(rows, 1, HE),
+      v: float(rows, 1, HE),
+      mixed: float(rows, 1, HE),
       logits: float(rows, V),
     };
     runtime.write(stepMemory.segments!, new Int32Array(rows).fill(segment));
@@ -228,47 +133,41 @@ export async function createCpmAntSession(
       parts.push(alias);
       return alias;
     };
-    const { tokens, segments, last, positions, bias, h0, h1, logits } = stepMemory as Record<string, DeviceTensor>;
-    let [h, next] = [part(h0!), part(h1!)];
-    const shared = { last: part(last!), bias: part(bias!) };
-    const bindings = [
-      programs.decodeEmbed.bind({ ...embedding, tokens: part(tokens!), segments: part(segments!) }, { h }),
-    ];
-    for (const { layer, weights: layerWeights, decode } of programs.layers) {
+    const memory = Object.fromEntries(Object.entries(stepMemory).map(([name, tensor]) => [name, part(tensor)]));
+    const { tokens, segments, last, positions, bias, h0, h1, q, k, v, mixed, logits } = memory as Record<
+      string,
+      DeviceTensor
+    >;
+    const bindings: Binding[] = [];
+    const bind = ({ program, weights: given }: WeightedProgram, inputs: Tensors, outputs: Tensors) =>
+      bindings.push(program.bind({ ...given, ...inputs }, outputs));
+    let [h, next] = [h0!, h1!];
+    bind(programs.decodeEmbed, { tokens: tokens!, segments: segments! }, { h });
+    for (const { layer, project, finish } of programs.layers) {
       const layerCache = current.layers[layer];
-      const constants = packed ? {} : layerWeights;
-      if (layerCache) {
+      if (project && layerCache) {
+        const projected = { q: q!, k: k!, v: v! };
+        bind(project, { h }, projected);
         const [keys, values] = [part(layerCache.keys), part(layerCache.values)];
         bindings.push(
-          decode.bind(
-            { ...constants, h, ...shared, "cache.keys": keys, "cache.values": values },
-            { next, "updated.keys": keys, "updated.values": values },
+          programs.cachedAttention.bind(
+            { ...projected, last: last!, bias: bias!, "cache.keys": keys, "cache.values": values },
+            { mixed: mixed!, "updated.keys": keys, "updated.values": values },
           ),
         );
-      } else bindings.push(decode.bind({ ...constants, h }, { next }));
+      }
+      bind(finish, project ? { h, mixed: mixed! } : { h }, { next });
       [h, next] = [next, h];
     }
-    const result = part(logits!);
-    const head = packed ? {} : output;
-    bindings.push(programs.logits.bind({ ...head, h, positions: part(positions!) }, { logits: result }));
-    const made = { bindings, logits: result, parts };
+    const result = logits!;
+    bind(programs.logits, { h, positions: positions! }, { logits: result });
+    const made = { bindings, sequence: bindingSequence(bindings), logits: result, parts };
     steps.set(key, made);
     return made;
   }
 
-  const passes: PassPrograms = {
-    embed: programs.prefillEmbed,
-    embedding: { ...embedding, "params.prompt": parameter(names.prompt) },
-    bias: programs.prefillBias,
-    biasTable: tableTensor,
-    layers: programs.layers,
-    logits: programs.logits,
-    logitsWeights: packed ? {} : output,
-    hidden: programs.hidden,
-    hiddenWeights: { norm: parameter(names.outputNorm) },
-  };
   const beginPass = (rows: readonly PassRow[], settings: Partial<PassSettings>) =>
-    beginRowPass(runtime, config, passes, rows, { promptTask, segment, ...settings });
+    beginRowPass(runtime, config, programs, rows, { promptTask, segment, ...settings });
   /** Of each prompt's last token. */
   const lastLogits = (pass: RowPass, ends: Int32Array) =>
     pass.logits(ends.map((length, row) => row * pass.columns + length - 1));
@@ -356,14 +255,11 @@ export async function createCpmAntSession(
     checkRoom(() => 1);
     const current = ensureRows(rows, true);
     // The new token's slot is the number of slots in use.
-    const { bindings, logits } = stepBindings(current, rows);
+    const { sequence, logits } = stepBindings(current, rows);
     runtime.write(stepMemory.tokens!, tokens);
     runtime.write(stepMemory.last!, lengths);
     decodeBias.fill(stepMemory.bias!.view() as Float32Array, lengths);
-    for (const binding of bindings) {
-      if (blocking) binding.runSync();
-      else await binding.run();
-    }
+    await sequence.run();
     for (let row = 0; row < rows; row++) lengths[row]!++;
     return logits.view() as Float32Array;
   }
@@ -376,16 +272,9 @@ export async function createCpmAntSession(
     if (tokens.every((own) => own.length === 1)) return step(Int32Array.from(tokens, (own) => own[0]!));
     for (const [row, own] of tokens.entries()) checkIds(own, V, `the tokens of row ${row}`);
     checkRoom((row) => tokens[row]!.length);
-    const extension: ExtensionPrograms = {
-      embed: programs.decodeEmbed,
-      embedding,
-      layers: await programs.extension(),
-      logits: programs.logits,
-      head: packed ? {} : output,
-    };
     const current = ensureRows(lengths.length, true);
     const logits = await extendRows(
-      { runtime, config, programs: extension, cache: current, bias: decodeBias, segment, passTokens },
+      { runtime, config, programs, cache: current, bias: decodeBias, segment, passTokens },
       lengths,
       tokens,
       wanted,

@@ -6,26 +6,16 @@
  * row only. The new keys and values are copied into the cache behind the pass.
  */
 import type { ModelConfig } from "../model/config.ts";
-import type { DeviceTensor, Program, Runtime } from "../runtime/runtime.ts";
+import type { DeviceTensor, Runtime } from "../runtime/runtime.ts";
+import { type CompiledModel, runWeighted } from "./compiled-model.ts";
 import type { KeyValueCache } from "./key-value-cache.ts";
 import type { DecodeBias } from "./score-bias.ts";
-
-type Tensors = Record<string, DeviceTensor>;
-
-/** The programs of a pass; inputs that are not constants of theirs stand beside them. */
-export interface ExtensionPrograms {
-  readonly embed: Program;
-  readonly embedding: Tensors;
-  readonly layers: readonly { readonly layer: number; readonly weights: Tensors; readonly extend: Program }[];
-  readonly logits: Program;
-  readonly head: Tensors;
-}
 
 /** Where and how tokens are added. */
 export interface ExtensionContext {
   readonly runtime: Runtime;
   readonly config: ModelConfig;
-  readonly programs: ExtensionPrograms;
+  readonly programs: CompiledModel;
   readonly cache: KeyValueCache;
   readonly bias: DecodeBias;
   readonly segment: number;
@@ -89,7 +79,6 @@ async function extendOnce(
   tokens: readonly (readonly number[])[],
   wanted: Int32Array,
 ): Promise<Float32Array | undefined> {
-  const { embed, embedding, layers, logits: logitsProgram, head } = programs;
   const rows = tokens.length;
   const counts = Int32Array.from(tokens, (own) => own.length);
   const Q = Math.max(...counts);
@@ -105,33 +94,33 @@ async function extendOnce(
   };
   const ints = (data: Int32Array, ...shape: number[]) => keep(runtime.upload(data, "int32", shape));
   try {
-    const { h: first } = await embed.run({
-      ...embedding,
+    const { h: first } = await runWeighted(programs.decodeEmbed, {
       tokens: ints(ids, rows, Q),
       segments: ints(new Int32Array(rows * Q).fill(segment), rows, Q),
     });
     const scoreBias = keep(runtime.allocate("float32", [rows, config.heads, Q, slots + Q]));
     bias.fillExtension(scoreBias.view() as Float32Array, lengths, Q);
     let h = keep(first!);
-    for (const { layer, weights, extend } of layers) {
+    for (const { layer, project, finish } of programs.layers) {
       const own = cache.layers[layer];
-      const parts = own && { keys: part(own.keys, rows), values: part(own.values, rows) };
-      try {
-        const inputs = { ...weights, h, ...(parts && attentionInputs(parts, scoreBias)) };
-        const { next, "added.keys": keys, "added.values": values } = await extend.run(inputs);
-        h = keep(next!);
-        if (keys && values) {
-          cache.append(layer, { keys, values }, counts, lengths);
-          keys.dispose();
-          values.dispose();
-        }
-      } finally {
-        parts?.keys.dispose();
-        parts?.values.dispose();
+      let mixed: DeviceTensor | undefined;
+      if (project && own) {
+        const projected = await runWeighted(project, { h });
+        for (const tensor of Object.values(projected)) keep(tensor);
+        using keys = part(own.keys, rows);
+        using values = part(own.values, rows);
+        const given = { ...projected, "cache.keys": keys, "cache.values": values, bias: scoreBias };
+        const found = await programs.extendedAttention.run(given);
+        using addedKeys = found["added.keys"]!;
+        using addedValues = found["added.values"]!;
+        cache.append(layer, { keys: addedKeys, values: addedValues }, counts, lengths);
+        mixed = keep(found.mixed!);
       }
+      const { next } = await runWeighted(finish, mixed ? { h, mixed } : { h });
+      h = keep(next!);
     }
     if (wanted.length === 0) return undefined;
-    const { logits } = await logitsProgram.run({ ...head, h, positions: ints(wanted, wanted.length) });
+    const { logits } = await runWeighted(programs.logits, { h, positions: ints(wanted, wanted.length) });
     return (await runtime.download(keep(logits!))) as Float32Array;
   } finally {
     for (const tensor of temporary) tensor.dispose();
@@ -140,8 +129,4 @@ async function extendOnce(
 
 function part(tensor: DeviceTensor, rows: number): DeviceTensor {
   return tensor.alias([rows, ...tensor.shape.slice(1)]);
-}
-
-function attentionInputs({ keys, values }: { keys: DeviceTensor; values: DeviceTensor }, bias: DeviceTensor): Tensors {
-  return { "cache.keys": keys, "cache.values": values, bias };
 }

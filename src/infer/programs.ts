@@ -1,8 +1,10 @@
 /**
- * The programs of decoding, traced from the model: a whole prompt at once (*prefill*), then one token a row.
+ * The programs of decoding, traced from the model: a whole prompt at once (*prefill*), then one token a row
+ * or several.
  *
- * Rows (B) and prompt length (T) are symbolic: each program is compiled once for all batches. The cache's length S is
- * fixed. A block is one program for all layers of its kind.
+ * Rows (B) and columns (T, Q new ones) are symbolic: each program is compiled once for all batches. The cache's length S is
+ * fixed. A block is three programs: its beginning and its end hold weights and serve prompts and tokens alike, so weights
+ * are packed once; attention lies between them and holds none.
  */
 import {
   addDims,
@@ -23,14 +25,16 @@ import {
   biasTableSpec,
   blockSpecs,
   cacheWidth,
-  decodeBlock,
   embed,
   embeddingSpecs,
   embedText,
-  extendBlock,
+  finishBlock,
   head,
   headSpecs,
-  prefillBlock,
+  mixCached,
+  mixExtended,
+  mixPrompt,
+  project,
   scoreBias,
 } from "../model/cpm-ant.ts";
 
@@ -70,22 +74,6 @@ export function prefillBiasProgram(config: ModelConfig): Graph {
   );
 }
 
-/** Stream → stream, and the layer's keys and values `cache.keys`, `cache.values` `[B, H, T, E′]`. */
-export function prefillBlockProgram(config: ModelConfig, mask: LayerMask): Graph {
-  return optimize(
-    trace(
-      programName("prefill-block", mask),
-      ({ params, h, bias, seen }) => ({ ...prefillBlock(config, params, h, bias, seen) }),
-      {
-        params: blockSpecs(config, mask),
-        h: float(B, T, config.dimModel),
-        bias: float(B, config.heads, T, T),
-        seen: float(B, T, 1),
-      },
-    ),
-  );
-}
-
 /** New ids of each row → stream `[B, Q, D]`. */
 export function decodeEmbedProgram(config: ModelConfig): Graph {
   const { token, segment } = embeddingSpecs(config);
@@ -98,57 +86,88 @@ export function decodeEmbedProgram(config: ModelConfig): Graph {
   );
 }
 
-/** Stream → stream for one token a row; `updated.keys` and `updated.values` are the caches, in place. */
-export function decodeBlockProgram(config: ModelConfig, mask: LayerMask, S: number): Graph {
-  const { heads: H, dimModel: D } = config;
-  const E = cacheWidth(config);
-  const cache = { keys: float(B, H, S, E), values: float(B, H, S, E) };
-  const stream = { params: blockSpecs(config, mask), h: float(B, 1, D) };
-  const context = { cache, last: int(B), bias: float(B, H, 1, S) };
-  const name = programName("decode-block", mask);
-  if (mask[0]) {
-    return optimize(trace(name, ({ params, h }) => ({ next: decodeBlock(config, params, h, undefined).next }), stream));
-  }
+/** Stream → queries, keys and values `[B, T, H·E]`: a block's beginning, where it has attention. */
+export function projectProgram(config: ModelConfig): Graph {
+  const { norm, q, k, v } = blockSpecs(config, [false, true]).attention!;
+  return optimize(
+    trace("project", ({ params, h }) => ({ ...project(config, params.attention, h) }), {
+      params: { attention: { norm, q, k, v } },
+      h: float(B, T, config.dimModel),
+    }),
+  );
+}
+
+function projections(config: ModelConfig, columns: Dim) {
+  const each = () => float(B, columns, config.heads * config.dimHead);
+  return { q: each(), k: each(), v: each() };
+}
+
+function cacheSpecs(config: ModelConfig, S: number) {
+  const each = () => float(B, config.heads, S, cacheWidth(config));
+  return { keys: each(), values: each() };
+}
+
+/** Queries, keys and values of a whole prompt → what they see, and `cache.keys`, `cache.values` `[B, H, T, E′]`. */
+export function promptAttentionProgram(config: ModelConfig): Graph {
+  return optimize(
+    trace("prompt-attention", ({ bias, seen, ...projected }) => ({ ...mixPrompt(config, projected, bias, seen) }), {
+      ...projections(config, T),
+      bias: float(B, config.heads, T, T),
+      seen: float(B, T, 1),
+    }),
+  );
+}
+
+/** The same of one token a row over S slots; `updated.keys` and `updated.values` are the caches, in place. */
+export function cachedAttentionProgram(config: ModelConfig, S: number): Graph {
   return optimize(
     trace(
-      name,
-      ({ params, h, ...read }) => {
-        const { next, cache: updated } = decodeBlock(config, params, h, read);
-        return { next, updated };
+      "cached-attention",
+      ({ last, bias, cache, ...projected }) => {
+        const { mixed, cache: updated } = mixCached(config, projected, { last, bias, cache });
+        return { mixed, updated };
       },
-      { ...stream, ...context },
+      {
+        ...projections(config, 1),
+        cache: cacheSpecs(config, S),
+        last: int(B),
+        bias: float(B, config.heads, 1, S),
+      },
     ),
   );
 }
 
-/** Stream → stream for Q new tokens a row, and their keys and values `added.keys`, `added.values` `[B, H, Q, E′]`. */
-export function extendBlockProgram(config: ModelConfig, mask: LayerMask, S: number): Graph {
-  const { heads: H, dimModel: D } = config;
-  const E = cacheWidth(config);
-  const stream = { params: blockSpecs(config, mask), h: float(B, Q, D) };
-  const context = {
-    cache: { keys: float(B, H, S, E), values: float(B, H, S, E) },
-    bias: float(B, H, Q, addDims(Q, S)),
-  };
-  const name = programName("extend-block", mask);
-  if (mask[0]) {
-    return optimize(trace(name, ({ params, h }) => ({ next: extendBlock(config, params, h, undefined).next }), stream));
-  }
+/** The same of Q new tokens a row; their keys and values are `added.keys`, `added.values` `[B, H, Q, E′]`. */
+export function extendedAttentionProgram(config: ModelConfig, S: number): Graph {
   return optimize(
     trace(
-      name,
-      ({ params, h, ...read }) => {
-        const { next, cache: added } = extendBlock(config, params, h, read);
-        return { next, added };
+      "extended-attention",
+      ({ bias, cache, ...projected }) => ({ ...mixExtended(config, projected, { bias, cache }) }),
+      {
+        ...projections(config, Q),
+        cache: cacheSpecs(config, S),
+        bias: float(B, config.heads, Q, addDims(Q, S)),
       },
-      { ...stream, ...context },
     ),
   );
 }
 
-/** Which sub-layers a block's program has, in its name: `prefill-blockA-`. */
-function programName(stem: string, [attentionAbsent, ffnAbsent]: LayerMask): string {
-  return `${stem}${attentionAbsent ? "-" : "A"}${ffnAbsent ? "-" : "F"}`;
+/** Stream and what attention saw → stream: a block's end. */
+export function finishProgram(config: ModelConfig, mask: LayerMask): Graph {
+  const { attention, ffn } = blockSpecs(config, mask);
+  const h = float(B, T, config.dimModel);
+  const name = `finish${attention ? "A" : "-"}${ffn ? "F" : "-"}`;
+  if (!attention)
+    return optimize(
+      trace(name, ({ params, h }) => ({ next: finishBlock(config, params, h) }), { params: { ffn: ffn! }, h }),
+    );
+  return optimize(
+    trace(name, ({ params, h, mixed }) => ({ next: finishBlock(config, params, h, mixed) }), {
+      params: { attention: { out: attention.out }, ...(ffn && { ffn }) },
+      h,
+      mixed: float(B, T, config.heads * config.dimHead),
+    }),
+  );
 }
 
 /** Chosen positions of the stream (`[M]` rows of `[B·T, D]`) → logits `[M, V]`. */

@@ -11,7 +11,8 @@ import { attentionBias } from "../model/batch.ts";
 import type { ModelConfig } from "../model/config.ts";
 import type { LayerCache } from "../model/cpm-ant.ts";
 import { positionBuckets } from "../model/position-buckets.ts";
-import type { DeviceTensor, Program, Runtime } from "../runtime/runtime.ts";
+import type { DeviceTensor, Runtime } from "../runtime/runtime.ts";
+import { type CompiledModel, runWeighted, type Tensors, type WeightedProgram } from "./compiled-model.ts";
 
 /** One row's text. */
 export interface PassRow {
@@ -34,23 +35,6 @@ export interface RowPass {
   dispose(): void;
 }
 
-type Tensors = Readonly<Record<string, DeviceTensor>>;
-
-/** The programs of a pass with the tensors that they read beside the rows. */
-export interface PassPrograms {
-  readonly embed: Program;
-  readonly embedding: Tensors;
-  readonly bias: Program;
-  /** [buckets + segmentTypes², H] */
-  readonly biasTable: DeviceTensor;
-  readonly layers: readonly { readonly layer: number; readonly prefill: Program; readonly weights: Tensors }[];
-  readonly logits: Program;
-  readonly logitsWeights: Tensors;
-  /** Compiled when it is first asked for. */
-  hidden(): Promise<Program>;
-  readonly hiddenWeights: Tensors;
-}
-
 export interface PassSettings {
   readonly promptTask: number;
   readonly segment: number;
@@ -62,7 +46,7 @@ export interface PassSettings {
 export async function beginRowPass(
   runtime: Runtime,
   config: ModelConfig,
-  programs: PassPrograms,
+  programs: CompiledModel,
   rows: readonly PassRow[],
   { promptTask, segment, onCache }: PassSettings,
 ): Promise<RowPass> {
@@ -100,19 +84,17 @@ export async function beginRowPass(
   };
 
   let h: DeviceTensor;
-  let common: Record<string, DeviceTensor>;
+  let common: Tensors;
   try {
     const promptIds = Int32Array.from({ length: B * P }, (_, i) => promptTask * P + (i % P));
-    const embedded = await programs.embed.run({
-      ...programs.embedding,
+    const embedded = await runWeighted(programs.prefillEmbed, {
       prompt: ints(promptIds, B, P),
       tokens: ints(tokens, B, T - P),
       segment: ints(segments, B, T),
     });
     h = keep(embedded.h!);
     const attention = { rows: B, columns: T, length, context, span: new Int32Array(B * T) };
-    const { bias } = await programs.bias.run({
-      table: programs.biasTable,
+    const { bias } = await runWeighted(programs.prefillBias, {
       buckets: ints(positionBuckets(segments, B, T, config), B, T, T),
       blocked: floats(attentionBias(attention), B, T, T),
     });
@@ -127,9 +109,9 @@ export async function beginRowPass(
     if (next < programs.layers.length) throw new Error("internal: the pass has layers left");
     return runtime.upload(positions, "int32", [positions.length]);
   };
-  const read = async (program: Program, weights: Tensors, positions: Int32Array, output: string) => {
+  const read = async (program: WeightedProgram, positions: Int32Array, output: string) => {
     using chosen = at(positions);
-    const outputs = await program.run({ ...weights, h, positions: chosen });
+    const outputs = await runWeighted(program, { h, positions: chosen });
     using result = outputs[output]!;
     return (await runtime.download(result)) as Float32Array;
   };
@@ -142,20 +124,27 @@ export async function beginRowPass(
     async advance(layers = Number.POSITIVE_INFINITY) {
       const end = Math.min(programs.layers.length, next + layers);
       while (next < end) {
-        const { layer, prefill, weights } = programs.layers[next]!;
-        const inputs: Tensors = { ...weights, ...common, h };
-        const given = Object.fromEntries(prefill.inputs.map(({ name }) => [name, inputs[name]!]));
-        const { next: stream, "cache.keys": keys, "cache.values": values } = await prefill.run(given);
+        const { layer, project, finish } = programs.layers[next]!;
+        let mixed: DeviceTensor | undefined;
+        if (project) {
+          const projected = await runWeighted(project, { h });
+          for (const tensor of Object.values(projected)) keep(tensor);
+          const found = await programs.promptAttention.run({ ...projected, ...common });
+          mixed = keep(found.mixed!);
+          const layerCache = { keys: found["cache.keys"]!, values: found["cache.values"]! };
+          if (onCache) onCache(layer, layerCache);
+          else for (const tensor of Object.values(layerCache)) tensor.dispose();
+          for (const tensor of Object.values(projected)) letGo(tensor);
+        }
+        const { next: stream } = await runWeighted(finish, mixed ? { h, mixed } : { h });
+        if (mixed) letGo(mixed);
         letGo(h);
         h = keep(stream!);
         next++;
-        if (!keys || !values) continue;
-        if (onCache) onCache(layer, { keys, values });
-        else for (const tensor of [keys, values]) tensor.dispose();
       }
     },
-    logits: (positions) => read(programs.logits, programs.logitsWeights, positions, "logits"),
-    hidden: async (positions) => read(await programs.hidden(), programs.hiddenWeights, positions, "hidden"),
+    logits: (positions) => read(programs.logits, positions, "logits"),
+    hidden: (positions) => read(programs.hidden, positions, "hidden"),
     dispose,
   };
 }

@@ -199,28 +199,28 @@ export function mergeHeads(config: ModelConfig, x: Tensor): Tensor {
   return reshape(transpose(x, [0, 2, 1, 3]), [B, T, config.heads * config.dimHead]);
 }
 
+/** Queries, keys and values. */
+export interface Projections {
+  readonly q: Tensor;
+  readonly k: Tensor;
+  readonly v: Tensor;
+}
+
 /** Queries, keys and values of a normalised input `[B, T, D]`, each `[B, T, H·E]`. */
-export function projectQkv(params: AttentionParams, x: Tensor): { q: Tensor; k: Tensor; v: Tensor } {
+export function projectQkv(params: Pick<AttentionParams, "q" | "k" | "v">, x: Tensor): Projections {
   return { q: linear(x, params.q), k: linear(x, params.k), v: linear(x, params.v) };
 }
 
 /**
- * softmax(q kᵀ / √E + bias) v, merged and projected.
+ * softmax(q kᵀ / √E + bias) v, the heads merged: what attention sees, before it is projected.
  *
  * q `[B, H, Q, E]`, k and v `[B, H, K, E]`, bias `[B|1, H, Q, K]`, seen `[B, Q, 1]` (0 for queries that see nothing,
- * whose result is zero; else 1) give `[B, Q, D]`.
+ * whose result is zero; else 1) give `[B, Q, H·E]`.
  */
-export function attend(
-  config: ModelConfig,
-  params: Pick<AttentionParams, "out">,
-  { q, k, v }: { readonly q: Tensor; readonly k: Tensor; readonly v: Tensor },
-  bias: Tensor,
-  seen: Tensor,
-  drop?: Drop,
-): Tensor {
+export function mix(config: ModelConfig, { q, k, v }: Projections, bias: Tensor, seen: Tensor, drop?: Drop): Tensor {
   const scores_BHQK = add(matmul(q, k, { transposeB: true, alpha: 1 / Math.sqrt(config.dimHead) }), bias);
   const mixed_BHQE = drop ? matmul(drop(softmax(scores_BHQK), "weights"), v) : softmaxMix(scores_BHQK, v);
-  return linear(mul(mergeHeads(config, mixed_BHQE), seen), params.out);
+  return mul(mergeHeads(config, mixed_BHQE), seen);
 }
 
 /** The attention sub-layer without its residual: h `[B, T, D]` gives `[B, T, D]`. */
@@ -234,7 +234,7 @@ export function attention(
 ): Tensor {
   const { q, k, v } = projectQkv(params, rmsNorm(h, params.norm, config.eps));
   const heads = { q: splitHeads(config, q), k: splitHeads(config, k), v: splitHeads(config, v) };
-  return attend(config, params, heads, bias, seen, drop);
+  return linear(mix(config, heads, bias, seen, drop), params.out);
 }
 
 /** W_out(gelu(W_gate x) ∘ W_value x) of the normalised input, without the residual: `[…, D]` gives `[…, D]`. */
@@ -298,7 +298,7 @@ export interface DecodeContext {
   readonly bias: Tensor;
 }
 
-/** What the attention of several new tokens a row reads: the layer's cache, bias `[B, H, Q, S + Q]` (see `extendBlock`). */
+/** What the attention of several new tokens a row reads: the layer's cache, bias `[B, H, Q, S + Q]` (see `mixExtended`). */
 export interface ExtendContext {
   readonly cache: LayerCache;
   readonly bias: Tensor;
@@ -331,90 +331,75 @@ function narrowHeads(config: ModelConfig, x: Tensor): Tensor {
   return reshape(slice(split, -1, 0, dimHead), [B, T, heads * dimHead]);
 }
 
-/**
- * A block over a whole prompt, whose keys and values it gives as well, `[B, H, T, E]` each; a block without attention has
- * none. Otherwise as `block`.
- */
-export function prefillBlock(
-  config: ModelConfig,
-  params: BlockParams,
-  h: Tensor,
-  bias: Tensor,
-  seen: Tensor,
-): { readonly next: Tensor; readonly cache?: LayerCache } {
-  if (!params.attention) return { next: block(config, params, h, bias, seen) };
-  const { q, k, v } = projectQkv(params.attention, rmsNorm(h, params.attention.norm, config.eps));
-  const heads = { q: splitHeads(config, q), k: splitHeads(config, k), v: splitHeads(config, v) };
-  const attended = add(h, attend(config, params.attention, heads, bias, seen));
-  const next = params.ffn ? add(attended, feedForward(config, params.ffn, attended)) : attended;
-  return { next, cache: { keys: padHeads(config, heads.k), values: padHeads(config, heads.v) } };
+/** What each position asks, offers and gives: h `[B, T, D]` gives queries, keys and values, each `[B, T, H·E]`. */
+export function project(config: ModelConfig, params: Omit<AttentionParams, "out">, h: Tensor): Projections {
+  return projectQkv(params, rmsNorm(h, params.norm, config.eps));
 }
 
 /**
- * A block for Q new tokens a row, h `[B, Q, D]`, each of which sees the cache, the new tokens before it and itself: what
- * Q calls of `decodeBlock` give, in one. Gives the new keys and values `[B, H, Q, E′]`, which the caller adds to the cache.
+ * Attention over a whole prompt: what each position sees, `[B, T, H·E]`, and keys and values for the cache,
+ * `[B, H, T, E′]` each. bias and seen as in `mix`.
+ */
+export function mixPrompt(
+  config: ModelConfig,
+  { q, k, v }: Projections,
+  bias: Tensor,
+  seen: Tensor,
+): { readonly mixed: Tensor; readonly cache: LayerCache } {
+  const heads = { q: splitHeads(config, q), k: splitHeads(config, k), v: splitHeads(config, v) };
+  return {
+    mixed: mix(config, heads, bias, seen),
+    cache: { keys: padHeads(config, heads.k), values: padHeads(config, heads.v) },
+  };
+}
+
+/**
+ * Attention of one new token a row over the cache that it is added to: `[B, 1, H·E]`, and the caches. Each token sees what
+ * came before it and itself: the cache is never computed again, so generated text is causal although its tokens count as
+ * context.
+ */
+export function mixCached(
+  config: ModelConfig,
+  { q, k, v }: Projections,
+  { cache, last, bias }: DecodeContext,
+): { readonly mixed: Tensor; readonly cache: LayerCache } {
+  const widened = { q: widenHeads(config, q), k: widenHeads(config, k), v: widenHeads(config, v) };
+  const attributes = { heads: config.heads, scale: 1 / Math.sqrt(config.dimHead) };
+  const { mixed, keys, values } = cachedAttention({ ...widened, ...cache, last, bias }, attributes);
+  return { mixed: narrowHeads(config, mixed), cache: { keys, values } };
+}
+
+/**
+ * Attention of Q new tokens a row, each of which sees the cache, the new tokens before it and itself: what Q calls of
+ * `mixCached` give, in one, `[B, Q, H·E]`. Gives the new keys and values `[B, H, Q, E′]`, which the caller adds to the cache.
  *
  * The bias says who is seen: its first S columns are the cache's slots, the others the new tokens, and where a query does
  * not see (unused slots, later tokens) it is `blockedScore`. Cache slots hold finite numbers, used or not.
  */
-export function extendBlock(
+export function mixExtended(
   config: ModelConfig,
-  params: BlockParams,
-  h: Tensor,
-  context: ExtendContext | undefined,
-): { readonly next: Tensor; readonly cache?: LayerCache } {
-  if ((params.attention === undefined) !== (context === undefined)) {
-    throw new Error("internal: a block has attention where and only where there is a cache for it");
-  }
-  let attended = h;
-  let added: LayerCache | undefined;
-  if (params.attention && context) {
-    const { cache, bias } = context;
-    const { q, k, v } = projectQkv(params.attention, rmsNorm(h, params.attention.norm, config.eps));
-    const [q_BHQE, k_BHQE, v_BHQE] = [q, k, v].map((x) => padHeads(config, splitHeads(config, x))) as [
-      Tensor,
-      Tensor,
-      Tensor,
-    ];
-    const against = (keys: Tensor) => matmul(q_BHQE, keys, { transposeB: true, alpha: 1 / Math.sqrt(config.dimHead) });
-    const weights = softmax(add(concat([against(cache.keys), against(k_BHQE)], -1), bias));
-    const S = cache.keys.shape[2]!;
-    // Two products rather than one over joined values: the cache is not copied.
-    const old = matmul(slice(weights, -1, 0, S), cache.values);
-    const own = matmul(slice(weights, -1, S, weights.shape[3]!), v_BHQE);
-    const mixed = slice(add(old, own), -1, 0, config.dimHead);
-    attended = add(h, linear(mergeHeads(config, mixed), params.attention.out));
-    added = { keys: k_BHQE, values: v_BHQE };
-  }
-  const next = params.ffn ? add(attended, feedForward(config, params.ffn, attended)) : attended;
-  return { next, ...(added && { cache: added }) };
+  { q, k, v }: Projections,
+  { cache, bias }: ExtendContext,
+): { readonly mixed: Tensor; readonly added: LayerCache } {
+  const padded = (x: Tensor) => padHeads(config, splitHeads(config, x));
+  const [q_BHQE, k_BHQE, v_BHQE] = [padded(q), padded(k), padded(v)];
+  const against = (keys: Tensor) => matmul(q_BHQE, keys, { transposeB: true, alpha: 1 / Math.sqrt(config.dimHead) });
+  const weights = softmax(add(concat([against(cache.keys), against(k_BHQE)], -1), bias));
+  const S = cache.keys.shape[2]!;
+  // Two products rather than one over joined values: the cache is not copied.
+  const old = matmul(slice(weights, -1, 0, S), cache.values);
+  const own = matmul(slice(weights, -1, S, weights.shape[3]!), v_BHQE);
+  const mixed = mergeHeads(config, slice(add(old, own), -1, 0, config.dimHead));
+  return { mixed, added: { keys: k_BHQE, values: v_BHQE } };
 }
 
-/**
- * A block for one new token a row, h `[B, 1, D]`; a block without attention needs no context. Each token sees what came
- * before it and itself: the cache is never computed again, so generated text is causal although its tokens count as
- * context.
- */
-export function decodeBlock(
+/** A block's end: h + what attention saw, projected; then + feed-forward. An absent sub-layer adds nothing. */
+export function finishBlock(
   config: ModelConfig,
-  params: BlockParams,
+  params: { readonly attention?: Pick<AttentionParams, "out">; readonly ffn?: FfnParams },
   h: Tensor,
-  context: DecodeContext | undefined,
-): { readonly next: Tensor; readonly cache?: LayerCache } {
-  if ((params.attention === undefined) !== (context === undefined)) {
-    throw new Error("internal: a block has attention where and only where there is a cache for it");
-  }
-  let attended = h;
-  let updated: LayerCache | undefined;
-  if (params.attention && context) {
-    const { cache, last, bias } = context;
-    const { q, k, v } = projectQkv(params.attention, rmsNorm(h, params.attention.norm, config.eps));
-    const widened = { q: widenHeads(config, q), k: widenHeads(config, k), v: widenHeads(config, v) };
-    const attributes = { heads: config.heads, scale: 1 / Math.sqrt(config.dimHead) };
-    const { mixed, keys, values } = cachedAttention({ ...widened, ...cache, last, bias }, attributes);
-    attended = add(h, linear(narrowHeads(config, mixed), params.attention.out));
-    updated = { keys, values };
-  }
-  const next = params.ffn ? add(attended, feedForward(config, params.ffn, attended)) : attended;
-  return { next, ...(updated && { cache: updated }) };
+  mixed?: Tensor,
+): Tensor {
+  const attended = params.attention && mixed ? add(h, linear(mixed, params.attention.out)) : h;
+  return params.ffn ? add(attended, feedForward(config, params.ffn, attended)) : attended;
 }
