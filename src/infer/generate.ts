@@ -7,7 +7,7 @@
  * gives the same text in a batch as alone.
  */
 import { ConfigError, DataError } from "../util/error.ts";
-import { createRandom, type Seed } from "../util/random.ts";
+import { createRandom, type Random, type Seed } from "../util/random.ts";
 import { type BeamSearch, createBeamSearch } from "./beam.ts";
 import {
   createGeneratedRow,
@@ -71,16 +71,8 @@ export async function* streamGenerate(
   const settings = parseGenerateOptions(options);
   checkIds(settings, tokenizer, session.vocabSize);
   checkPrompts(prompts, session, run.seeds);
-  const endIds = new Set([tokenizer.eosId, ...settings.stopIds]);
-  const editor = createLogitEditor(session.vocabSize, {
-    repetitionPenalty: settings.repetitionPenalty,
-    repetitionWindow: settings.repetitionWindow,
-    bias: Object.entries(settings.logitBias).map(([id, added]) => [Number(id), added] as const),
-    forbidden: settings.forbiddenIds,
-    forbiddenFirst: settings.allowEmpty ? [] : firstForbidden(tokenizer, endIds),
-    ends: [...endIds],
-    minTokens: settings.minTokens,
-  });
+  const endIds = endIdsOf(settings, tokenizer);
+  const editor = editorOf(settings, tokenizer, session.vocabSize);
   const meter = createMeter(session, run.clock);
   const ends = prompts.map((prompt) => endRules(settings, endIds, session.capacityTokens - prompt.length));
   const decoding: Decoding = { tokenizer, prompts, settings, run, ends, editor, meter, vocabSize: session.vocabSize };
@@ -134,8 +126,7 @@ async function* decodeRows(decoding: Decoding): AsyncGenerator<TokenEvent, Gener
   // `source` is where in the last logits the row's are: at first, samples of a prompt share its row.
   let live: { row: GeneratedRow; source: number; uniform: () => number }[] = [];
   for (const [prompt, promptIds] of prompts.entries()) {
-    // By the prompt's tokens, not its place: the same in any batch, and other prompts of the seed draw other numbers.
-    const random = createRandom(run.seeds?.[prompt] ?? settings.seed, "generate").fork(promptIds.join(" "));
+    const random = randomOf(run.seeds?.[prompt] ?? settings.seed, promptIds);
     for (let sample = 0; sample < settings.samples; sample++) {
       const row = createGeneratedRow(prompt, sample, decoding.tokenizer, ends[prompt]!);
       rows.push(row);
@@ -263,7 +254,32 @@ function createMeter(session: DecodingSession, clock: () => number = () => 0): M
   };
 }
 
-function endRules(settings: GenerateOptions, ends: ReadonlySet<number>, roomTokens: number): EndRules {
+/** Where a prompt's draws come from: its tokens, not its place, so that they are the same in any batch. */
+export function randomOf(seed: Seed, prompt: readonly number[]): Random {
+  return createRandom(seed, "generate").fork(prompt.join(" "));
+}
+
+/** Tokens that end a text. */
+export function endIdsOf(settings: GenerateOptions, { eosId }: GenerationTokenizer): ReadonlySet<number> {
+  return new Set([eosId, ...settings.stopIds]);
+}
+
+/** What the settings change in a row of logits. The ids have been checked. */
+export function editorOf(settings: GenerateOptions, tokenizer: GenerationTokenizer, vocabSize: number): LogitEditor {
+  const endIds = endIdsOf(settings, tokenizer);
+  return createLogitEditor(vocabSize, {
+    repetitionPenalty: settings.repetitionPenalty,
+    repetitionWindow: settings.repetitionWindow,
+    bias: Object.entries(settings.logitBias).map(([id, added]) => [Number(id), added] as const),
+    forbidden: settings.forbiddenIds,
+    forbiddenFirst: settings.allowEmpty ? [] : firstForbidden(tokenizer, endIds),
+    ends: [...endIds],
+    minTokens: settings.minTokens,
+  });
+}
+
+/** `roomTokens`: what the session has left behind the prompt. */
+export function endRules(settings: GenerateOptions, ends: ReadonlySet<number>, roomTokens: number): EndRules {
   return {
     ends,
     stops: settings.stop,
@@ -276,7 +292,12 @@ function firstForbidden({ newlineId }: GenerationTokenizer, ends: ReadonlySet<nu
   return newlineId === undefined ? [...ends] : [...ends, newlineId];
 }
 
-function checkIds(settings: GenerateOptions, { eosId, newlineId }: GenerationTokenizer, vocabSize: number): void {
+/** Throws CPM_INFER_OPTIONS for ids in the settings that the vocabulary does not have. */
+export function checkIds(
+  settings: GenerateOptions,
+  { eosId, newlineId }: GenerationTokenizer,
+  vocabSize: number,
+): void {
   const named: [string, number][] = [["the tokenizer's eosId", eosId]];
   if (newlineId !== undefined) named.push(["the tokenizer's newlineId", newlineId]);
   for (const id of settings.stopIds) named.push(["stopIds", id]);
@@ -292,7 +313,12 @@ function checkIds(settings: GenerateOptions, { eosId, newlineId }: GenerationTok
   }
 }
 
-function checkPrompts(prompts: Prompts, session: DecodingSession, seeds: readonly Seed[] | undefined): void {
+/** Throws CPM_INFER_PROMPT, CPM_INFER_CAPACITY or, for too few seeds, CPM_INFER_OPTIONS. */
+export function checkPrompts(
+  prompts: Prompts,
+  session: Pick<DecodingSession, "vocabSize" | "capacityTokens">,
+  seeds?: readonly Seed[] | undefined,
+): void {
   const { vocabSize, capacityTokens } = session;
   if (prompts.length === 0) throw new DataError("CPM_INFER_PROMPT", "there are no prompts");
   if (seeds !== undefined && seeds.length !== prompts.length) {

@@ -2,6 +2,7 @@
 
 export { type BeamSearch, type BeamSettings, type BeamStep, createBeamSearch, type Hypothesis } from "./beam.ts";
 export { type CpmAntSessionOptions, createCpmAntSession } from "./cpm-ant-session.ts";
+export { createEngine, type Engine, type EngineOptions, type EngineRequest, type EngineResult } from "./engine.ts";
 export {
   type GenerationResult,
   type GenerationRun,

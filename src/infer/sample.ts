@@ -57,17 +57,30 @@ export interface Sampler {
   choose(row: Float32Array, generated: readonly number[], uniform: () => number, origin: LogitsOrigin): Choice;
 }
 
+/** Memory that a sampler works in, [V] each. Samplers that are not called at the same time may share it. */
+export interface SamplerMemory {
+  readonly weights: Float64Array;
+  readonly ids: Int32Array;
+  readonly scratch: Float64Array;
+}
+
+export function createSamplerMemory(vocabSize: number): SamplerMemory {
+  return {
+    weights: new Float64Array(vocabSize),
+    ids: new Int32Array(vocabSize),
+    scratch: new Float64Array(vocabSize),
+  };
+}
+
 /** A sampler for rows of `vocabSize` logits; `topLogprobs` tokens are reported with each choice. */
 export function createSampler(
   vocabSize: number,
   settings: SamplingSettings,
   editor: LogitEditor,
   topLogprobs = 0,
+  { weights, ids, scratch }: SamplerMemory = createSamplerMemory(vocabSize),
 ): Sampler {
   const { temperature, topK, topP } = settings;
-  const weights = new Float64Array(vocabSize);
-  const ids = new Int32Array(vocabSize);
-  const scratch = new Float64Array(temperature > 0 && topP < 1 ? vocabSize : 0);
 
   function keep(row: Float32Array): Kept {
     const scale = 1 / temperature;

@@ -1,0 +1,402 @@
+/**
+ * Continuous batching: requests join a running batch when there is room and leave it when they are done, at any step.
+ *
+ * One round of the engine reads some layers of the prompts that are on their way in (so that a long one holds up the
+ * batch no longer than `prefillTokens` do) and then feeds one token of every row. Each text has its own settings, seed
+ * and end, and draws from (seed, prompt, sample) as `generate` does: alone or in company it is the same text, unless
+ * rounding in the last bits of two logits decides it.
+ *
+ * A prompt's tokens see each other in both directions, so a prompt cannot be read piece by piece: it is divided by layers.
+ */
+import { CancelledError, ConfigError } from "../util/error.ts";
+import { checkIds, checkPrompts, editorOf, endIdsOf, endRules, randomOf } from "./generate.ts";
+import { createGeneratedRow, type GeneratedRow, type GeneratedText, type TokenEvent } from "./generated-row.ts";
+import type { GenerateOptions } from "./options.ts";
+import type { PassRow, PassSettings, RowPass } from "./row-pass.ts";
+import type { GenerationTokenizer } from "./row-text.ts";
+import { createSampler, createSamplerMemory, type Sampler } from "./sample.ts";
+import type { ContinuousSession, Newcomers } from "./session.ts";
+
+export interface EngineOptions {
+  /** Rows that decode side by side. */
+  readonly rows: number;
+  /** Prompt tokens that are read between two steps of the batch, in all layers. Default 256. */
+  readonly prefillTokens?: number | undefined;
+  /** Milliseconds, for what each request took. */
+  readonly clock: () => number;
+}
+
+export interface EngineRequest {
+  /** Ids, `<s>` first. */
+  readonly prompt: readonly number[];
+  /** Greedy or sampling; `samples` rows are taken at once. */
+  readonly settings: GenerateOptions;
+  /** Called for every token as it is chosen; `row` is 0. */
+  readonly onEvent?: ((event: TokenEvent) => void) | undefined;
+  /** Texts under way end as "cancelled" and keep what they have. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface EngineResult {
+  /** By sample. */
+  readonly texts: readonly GeneratedText[];
+  readonly promptTokens: number;
+  readonly generatedTokens: number;
+  /** This request's share of the session's time: of a step, one part for each row that is in it. */
+  readonly computeMs: number;
+}
+
+export interface Engine {
+  /** Rows that decode now. */
+  readonly rows: number;
+  /** Requests that have not joined the batch. */
+  readonly waiting: number;
+  readonly steps: number;
+  /**
+   * Throws as `generate` does, and CPM_INFER_OPTIONS for beam search and for more samples than the engine has rows. A
+   * request that fails leaves the others alone, unless the session itself failed.
+   */
+  generate(request: EngineRequest): Promise<EngineResult>;
+  /** Runs a pass over rows between the steps of the batch; `read` takes from it what is wanted. */
+  pass<T>(
+    rows: readonly PassRow[],
+    read: (pass: RowPass) => Promise<T>,
+    options?: Partial<Pick<PassSettings, "promptTask" | "segment">> & { readonly signal?: AbortSignal | undefined },
+  ): Promise<{ readonly value: T; readonly computeMs: number }>;
+  /** Ends all requests as cancelled and takes no more; settles when nothing runs. The session is the caller's. */
+  close(): Promise<void>;
+}
+
+/** One request on its way. */
+interface Job {
+  readonly request: EngineRequest;
+  readonly texts: GeneratedRow[];
+  readonly uniforms: readonly (() => number)[];
+  readonly sampler: Sampler;
+  computeMs: number;
+  settle(error?: unknown): void;
+}
+
+/** A row of the session, at the same index. */
+interface LiveRow {
+  readonly job: Job;
+  readonly text: GeneratedRow;
+}
+
+interface PassJob {
+  readonly signal: AbortSignal | undefined;
+  begin(): Promise<RowPass>;
+  finish(pass: RowPass, computeMs: number): Promise<void>;
+  fail(error: unknown): void;
+}
+
+/** What is being read between the steps. */
+type Reading =
+  | { readonly kind: "prompts"; readonly jobs: readonly Job[]; readonly tokens: number; readonly on: Newcomers }
+  | { readonly kind: "pass"; readonly job: PassJob; readonly tokens: number; readonly on: RowPass; ms: number };
+
+function tell({ request }: Job, event: TokenEvent): void {
+  request.onEvent?.(event);
+}
+
+/** Makes an engine over a session that no one else uses. */
+export function createEngine(
+  session: ContinuousSession,
+  tokenizer: GenerationTokenizer,
+  { rows: capacity, prefillTokens = 256, clock }: EngineOptions,
+): Engine {
+  const { vocabSize: V } = session;
+  const memory = createSamplerMemory(V);
+  const waiting: Job[] = [];
+  const passes: PassJob[] = [];
+  let live: LiveRow[] = [];
+  let reading: Reading | undefined;
+  let running: Promise<void> | undefined;
+  let closed = false;
+  let steps = 0;
+
+  /** The next token of a text. Its event goes out; a row that cannot go on fails its request alone. */
+  function choose(job: Job, text: GeneratedRow, logits: Float32Array): void {
+    try {
+      const uniform = job.uniforms[text.sample]!;
+      const choice = job.sampler.choose(logits, text.ids, uniform, { row: 0, step: text.ids.length });
+      tell(job, text.accept(choice));
+    } catch (error) {
+      for (const each of job.texts) if (each.finish === null) each.end("cancelled");
+      job.settle(error);
+    }
+  }
+
+  function endCancelled(job: Job): void {
+    for (const text of job.texts) if (text.finish === null) tell(job, text.end("cancelled"));
+  }
+
+  /** Takes rows out of the session whose text is finished, and settles requests of which none is left. */
+  function removeFinished(): void {
+    for (let at = live.length - 1; at >= 0; at--) {
+      const { job, text } = live[at]!;
+      if (text.finish === null) continue;
+      session.remove(at);
+      const last = live.pop()!;
+      if (at < live.length) live[at] = last;
+      if (job.texts.every(({ finish }) => finish !== null)) job.settle();
+    }
+  }
+
+  function dropCancelled(): void {
+    const stopped = (signal: AbortSignal | undefined) => closed || signal?.aborted === true;
+    for (const job of waiting.filter(({ request }) => stopped(request.signal))) {
+      waiting.splice(waiting.indexOf(job), 1);
+      endCancelled(job);
+      job.settle();
+    }
+    for (const job of passes.filter(({ signal }) => stopped(signal))) {
+      passes.splice(passes.indexOf(job), 1);
+      job.fail(new CancelledError("CPM_CANCELLED", "the request was cancelled"));
+    }
+    for (const { job } of live) if (stopped(job.request.signal)) endCancelled(job);
+    removeFinished();
+    if (reading?.kind === "pass" && stopped(reading.job.signal)) {
+      reading.on.dispose();
+      reading.job.fail(new CancelledError("CPM_CANCELLED", "the request was cancelled"));
+      reading = undefined;
+    }
+    if (reading?.kind === "prompts" && reading.jobs.every(({ request }) => stopped(request.signal))) {
+      reading.on.dispose();
+      for (const job of reading.jobs) {
+        endCancelled(job);
+        job.settle();
+      }
+      reading = undefined;
+    }
+  }
+
+  /** The first requests for whose rows there is room, as many as make one portion of reading. */
+  function takeWaiting(): Job[] {
+    const taken: Job[] = [];
+    let room = capacity - live.length;
+    let longest = 0;
+    while (waiting.length > 0) {
+      const job = waiting[0]!;
+      longest = Math.max(longest, job.request.prompt.length);
+      const tokens = longest * (taken.length + 1);
+      if (job.texts.length > room || (taken.length > 0 && tokens > prefillTokens)) break;
+      room -= job.texts.length;
+      taken.push(waiting.shift()!);
+    }
+    return taken;
+  }
+
+  async function beginReading(): Promise<void> {
+    const startMs = clock();
+    const job = passes[0];
+    // Passes need no row and are short: one of them goes between two portions of prompts.
+    if (job !== undefined) {
+      passes.shift();
+      try {
+        const on = await job.begin();
+        reading = { kind: "pass", job, on, tokens: on.columns, ms: clock() - startMs };
+      } catch (error) {
+        job.fail(error);
+      }
+      return;
+    }
+    const jobs = takeWaiting();
+    if (jobs.length === 0) return;
+    try {
+      const on = await session.begin(jobs.map(({ request }) => request.prompt));
+      const tokens = jobs.length * Math.max(...jobs.map(({ request }) => request.prompt.length));
+      reading = { kind: "prompts", jobs, on, tokens };
+      share(jobs, clock() - startMs);
+    } catch (error) {
+      for (const each of jobs) each.settle(error);
+      throw error;
+    }
+  }
+
+  function share(jobs: readonly Job[], ms: number): void {
+    const tokens = jobs.reduce((sum, { request }) => sum + request.prompt.length, 0);
+    for (const job of jobs) job.computeMs += (ms * job.request.prompt.length) / tokens;
+  }
+
+  /** Reads on: all layers where no batch waits for it, else a portion. */
+  async function readOn(): Promise<void> {
+    if (reading === undefined) await beginReading();
+    if (reading === undefined) return;
+    const { on, tokens } = reading;
+    const startMs = clock();
+    const total = on.layersLeft;
+    const portion = live.length === 0 ? total : Math.max(1, Math.floor((prefillTokens * layers(reading)) / tokens));
+    try {
+      await on.advance(portion);
+      if (on.layersLeft > 0) {
+        if (reading.kind === "prompts") share(reading.jobs, clock() - startMs);
+        else reading.ms += clock() - startMs;
+        return;
+      }
+      const done = reading;
+      reading = undefined;
+      if (done.kind === "pass") await done.job.finish(done.on, done.ms + clock() - startMs);
+      else await join(done.jobs, done.on, startMs);
+    } catch (error) {
+      reading?.on.dispose();
+      if (reading?.kind === "pass") reading.job.fail(error);
+      if (reading?.kind === "prompts") for (const job of reading.jobs) job.settle(error);
+      reading = undefined;
+      throw error;
+    }
+  }
+
+  /** All layers of what is read: those that are left at its beginning. */
+  const layerCounts = new WeakMap<object, number>();
+  function layers({ on }: Reading): number {
+    const known = layerCounts.get(on) ?? on.layersLeft;
+    layerCounts.set(on, known);
+    return known;
+  }
+
+  /** New rows choose their first tokens; further samples of a prompt become rows of their own. */
+  async function join(jobs: readonly Job[], newcomers: Newcomers, startMs: number): Promise<void> {
+    let logits: Float32Array;
+    const first = live.length;
+    try {
+      logits = await newcomers.join();
+    } catch (error) {
+      for (const job of jobs) job.settle(error);
+      throw error;
+    }
+    share(jobs, clock() - startMs);
+    const rows: LiveRow[] = [];
+    const copies: { from: number; row: LiveRow }[] = [];
+    for (const [at, job] of jobs.entries()) {
+      const own = logits.subarray(at * V, (at + 1) * V);
+      if (job.request.signal?.aborted) endCancelled(job);
+      for (const text of job.texts) if (text.finish === null) choose(job, text, own);
+      const [leading = job.texts[0]!, ...others] = job.texts.filter(({ finish }) => finish === null);
+      rows.push({ job, text: leading });
+      for (const text of others) copies.push({ from: first + at, row: { job, text } });
+    }
+    live.push(...rows);
+    for (const { from, row } of copies) {
+      session.fork(from);
+      live.push(row);
+    }
+    removeFinished();
+  }
+
+  async function step(): Promise<void> {
+    if (live.length === 0) return;
+    const startMs = clock();
+    const logits = await session.step(Int32Array.from(live, ({ text }) => text.ids.at(-1)!));
+    steps++;
+    for (const [at, { job, text }] of live.entries()) {
+      if (text.finish === null) choose(job, text, logits.subarray(at * V, (at + 1) * V));
+    }
+    const each = (clock() - startMs) / live.length;
+    for (const { job } of live) job.computeMs += each;
+    removeFinished();
+  }
+
+  async function run(): Promise<void> {
+    try {
+      while (waiting.length + passes.length + live.length > 0 || reading !== undefined) {
+        dropCancelled();
+        await readOn();
+        await step();
+        // Small models never leave the thread: messages, timers and signals get their turn here.
+        await new Promise<void>((resolve) => {
+          setImmediate(resolve);
+        });
+      }
+    } catch (error) {
+      // The session cannot be relied on any more: whatever it was doing has failed.
+      closed = true;
+      for (const job of new Set([...live.map((row) => row.job), ...waiting.splice(0)])) job.settle(error);
+      live = [];
+      for (const job of passes.splice(0)) job.fail(error);
+    } finally {
+      running = undefined;
+    }
+  }
+
+  function wake(): void {
+    running ??= run();
+  }
+
+  const checkOpen = () => {
+    if (closed) throw new CancelledError("CPM_CANCELLED", "the engine takes no more requests");
+  };
+
+  return {
+    get rows() {
+      return live.length;
+    },
+    get waiting() {
+      return waiting.length + passes.length + (reading?.kind === "prompts" ? reading.jobs.length : 0);
+    },
+    get steps() {
+      return steps;
+    },
+    async generate(request) {
+      checkOpen();
+      const { prompt, settings } = request;
+      checkIds(settings, tokenizer, V);
+      checkPrompts([prompt], session);
+      if (settings.mode === "beam" || settings.samples > capacity) {
+        throw new ConfigError("CPM_INFER_OPTIONS", "a running batch cannot take these settings", {
+          got: settings.mode === "beam" ? "beam search" : `${settings.samples} samples`,
+          expected: `greedy decoding or sampling, at most ${capacity} samples`,
+        });
+      }
+      const random = randomOf(settings.seed, prompt);
+      const ends = endRules(settings, endIdsOf(settings, tokenizer), session.capacityTokens - prompt.length);
+      const temperature = settings.mode === "greedy" ? 0 : settings.temperature;
+      const editor = editorOf(settings, tokenizer, V);
+      const samples = Array.from({ length: settings.samples }, (_, sample) => sample);
+      const texts = samples.map((sample) => createGeneratedRow(0, sample, tokenizer, ends));
+      return await new Promise<EngineResult>((resolve, reject) => {
+        const job: Job = {
+          request,
+          texts,
+          uniforms: samples.map((sample) => random.fork(sample).uniform),
+          sampler: createSampler(V, { ...settings, temperature }, editor, settings.topLogprobs, memory),
+          computeMs: 0,
+          settle(error) {
+            if (error !== undefined) return reject(error);
+            const results = texts.map((text) => text.result());
+            const generatedTokens = results.reduce((sum, { ids }) => sum + ids.length, 0);
+            resolve({ texts: results, promptTokens: prompt.length, generatedTokens, computeMs: job.computeMs });
+          },
+        };
+        waiting.push(job);
+        wake();
+      });
+    },
+    async pass(rows, read, { signal, ...settings } = {}) {
+      checkOpen();
+      return await new Promise((resolve, reject) => {
+        passes.push({
+          signal,
+          begin: () => session.pass(rows, settings),
+          async finish(pass, computeMs) {
+            const startMs = clock();
+            try {
+              const value = await read(pass);
+              resolve({ value, computeMs: computeMs + clock() - startMs });
+            } catch (error) {
+              reject(error);
+            } finally {
+              pass.dispose();
+            }
+          },
+          fail: reject,
+        });
+        wake();
+      });
+    },
+    async close() {
+      closed = true;
+      await running;
+    },
+  };
+}
