@@ -117,7 +117,7 @@ for (const [name, config] of Object.entries(configs)) {
 
     for (const weights of ["packed", "shared"] as const) {
       test(`${weights}: several tokens at once give what steps give, for rows of unequal lengths and numbers`, async () => {
-        await withSession(config, { weights, passTokens: 3 }, async (session) => {
+        await withSession(config, { weights, passTokens: 9 }, async (session) => {
           const expected: number[][][] = [];
           for (const prompt of prompts) expected.push(await alone(session, prompt, tokens));
           await session.prefill(prompts);
@@ -148,6 +148,26 @@ for (const [name, config] of Object.entries(configs)) {
         });
       });
     }
+
+    test("several tokens of a row alone, in one pass and in several", async () => {
+      for (const passTokens of [64, 3]) {
+        await withSession(config, { passTokens }, async (session) => {
+          const expected = await alone(session, prompts[0], tokens);
+          for (const wanted of ["all", "last"] as const) {
+            await session.prefill([prompts[0]]);
+            await session.extend([tokens.slice(0, 2)]);
+            const logits = await session.extend([tokens.slice(2)], wanted);
+            const from = wanted === "all" ? 3 : tokens.length;
+            assert.equal(logits.length, (tokens.length + 1 - from) * V);
+            for (let i = from; i <= tokens.length; i++) {
+              assertClose(row(logits, i - from), expected[i]!, 1e-5, `after ${i}, ${wanted}, passes of ${passTokens}`);
+            }
+            session.truncate([4]);
+            assertClose(row(await session.step(Int32Array.of(tokens[3]!)), 0), expected[4]!, 1e-5);
+          }
+        });
+      }
+    });
 
     test("rows go back to what they were before tokens were fed, and on with others", async () => {
       await withSession(config, {}, async (session) => {

@@ -11,7 +11,6 @@ import type { DeviceTensor, Program, ProgramSource, Runtime } from "../runtime/r
 import {
   cachedAttentionProgram,
   decodeEmbedProgram,
-  extendedAttentionProgram,
   finishProgram,
   hiddenProgram,
   logitsProgram,
@@ -44,7 +43,6 @@ export interface CompiledModel {
   readonly decodeEmbed: WeightedProgram;
   readonly promptAttention: Program;
   readonly cachedAttention: Program;
-  readonly extendedAttention: Program;
   readonly logits: WeightedProgram;
   readonly hidden: WeightedProgram;
   /** Of the layers that compute something. */
@@ -125,7 +123,6 @@ export async function compileModel(
       decodeEmbed: await open(withWeights(decodeEmbedProgram(config), [token, segment], tensors)),
       promptAttention: await compile(promptAttentionProgram(config)),
       cachedAttention: await compile(cachedAttentionProgram(config, slots)),
-      extendedAttention: await compile(extendedAttentionProgram(config, slots)),
       logits: await weighted(withWeights(logitsProgram(config), [norm, token], tensors)),
       hidden: await open(withWeights(hiddenProgram(config), [["norm", names.outputNorm]], tensors)),
       dispose,

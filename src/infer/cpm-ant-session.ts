@@ -2,21 +2,20 @@
  * Decoding with a CPM-Ant model: a `DecodingSession` over the programs of `programs.ts` and a key/value cache.
  *
  * A prompt runs as a whole (its tokens see each other in both directions), then one token a row at a time, or several in
- * one pass (`extension.ts`). Each layer has programs with its weights packed in, the fastest form; with
+ * one pass (`token-step.ts`). Each layer has programs with its weights packed in, the fastest form; with
  * `weights: "shared"` programs serve all layers and no packed copy of the weights is made.
  */
 import type { ModelConfig } from "../model/config.ts";
 import type { LayerCache } from "../model/cpm-ant.ts";
 import { names } from "../model/parameters.ts";
-import type { Binding, DeviceTensor, Runtime } from "../runtime/runtime.ts";
+import type { DeviceTensor, Runtime } from "../runtime/runtime.ts";
 import { ConfigError, DataError } from "../util/error.ts";
-import { compileModel, type Tensors, type WeightedProgram } from "./compiled-model.ts";
-import { extendRows } from "./extension.ts";
+import { compileModel } from "./compiled-model.ts";
 import { createKeyValueCache, type KeyValueCache } from "./key-value-cache.ts";
 import { beginRowPass, type PassRow, type PassSettings, type RowPass } from "./row-pass.ts";
-import { type BindingSequence, bindingSequence } from "./run-bindings.ts";
 import { createDecodeBias } from "./score-bias.ts";
 import type { ContinuousSession, Newcomers } from "./session.ts";
+import { createTokenStep } from "./token-step.ts";
 import type { ModelTensors } from "./weight-ports.ts";
 
 export interface CpmAntSessionOptions {
@@ -30,16 +29,8 @@ export interface CpmAntSessionOptions {
   readonly rowCapacity?: number;
   /** "packed" (default) or "shared": see above. */
   readonly weights?: "packed" | "shared";
-  /** Tokens of a row that one pass of `extend` takes; longer texts take several passes. Default 64. */
+  /** Tokens of all rows together that one pass of `extend` takes; more take several passes. Default 128. */
   readonly passTokens?: number;
-}
-
-/** A token step for one number of rows over one set of caches. */
-interface Step {
-  readonly bindings: readonly Binding[];
-  readonly sequence: BindingSequence;
-  readonly logits: DeviceTensor;
-  readonly parts: readonly DeviceTensor[];
 }
 
 /**
@@ -56,35 +47,24 @@ export async function createCpmAntSession(
   options: CpmAntSessionOptions = {},
 ): Promise<ContinuousSession> {
   const { capacityTokens = 512, promptTask = 2, segment = 2, weights = "packed", rowCapacity = 1 } = options;
-  const { passTokens = 64 } = options;
+  const { passTokens = 128 } = options;
   checkOptions(config, { promptTask, segment, capacityTokens });
-  const { promptLength: P, heads: H, dimModel: D, vocabSize: V } = config;
-  const HE = H * config.dimHead;
+  const { promptLength: P, vocabSize: V } = config;
   const slots = P + capacityTokens;
   const tableTensor = parameters.get(names.positionBias)!;
   const decodeBias = createDecodeBias(config, (await runtime.download(tableTensor)) as Float32Array, slots, segment);
   const programs = await compileModel(runtime, config, parameters, { slots, weights });
+  const tokenStep = createTokenStep(runtime, config, programs, decodeBias, { slots, segment });
 
   let cache: KeyValueCache | undefined;
   /** Slots in use of each row, the soft prompt included. */
   let lengths = new Int32Array(0);
   /** Of these, what the prompts take: it cannot be cut. */
   let promptLengths = new Int32Array(0);
-  /** Memory of a token step for as many rows as fit. */
-  let stepMemory: Record<string, DeviceTensor> = {};
-  /** Bindings of a step by cache set and number of rows. */
-  const steps = new Map<string, Step>();
-
-  const releaseSteps = () => {
-    for (const { bindings, parts } of steps.values()) for (const thing of [...bindings, ...parts]) thing.dispose();
-    steps.clear();
-  };
   const releaseRows = () => {
-    releaseSteps();
+    tokenStep.release();
     cache?.dispose();
     cache = undefined;
-    for (const tensor of Object.values(stepMemory)) tensor.dispose();
-    stepMemory = {};
   };
 
   /** Makes room for this many rows; the rows that are there move in where they are still wanted. */
@@ -98,72 +78,8 @@ export async function createCpmAntSession(
       });
     }
     releaseRows();
-    const float = (...shape: number[]) => runtime.allocate("float32", shape);
-    stepMemory = {
-      tokens: runtime.allocate("int32", [rows, 1]),
-      segments: runtime.allocate("int32", [rows, 1]),
-      last: runtime.allocate("int32", [rows]),
-      positions: runtime.allocate("int32", [rows]),
-      bias: float(rows, H, 1, slots),
-      h0: float(rows, 1, D),
-      h1: float(rows, 1, D),
-      q: float(rows, 1, HE),
-      k: float(rows, 1, HE),
-      v: float(rows, 1, HE),
-      mixed: float(rows, 1, HE),
-      logits: float(rows, V),
-    };
-    runtime.write(stepMemory.segments!, new Int32Array(rows).fill(segment));
-    runtime.write(
-      stepMemory.positions!,
-      Int32Array.from({ length: rows }, (_, row) => row),
-    );
     cache = grown;
     return grown;
-  }
-
-  /** The programs of a token step bound to the current cache for this many rows. */
-  function stepBindings(current: KeyValueCache, rows: number) {
-    const key = `${current.set} ${rows}`;
-    const known = steps.get(key);
-    if (known) return known;
-    const parts: DeviceTensor[] = [];
-    const part = (tensor: DeviceTensor): DeviceTensor => {
-      const alias = tensor.alias([rows, ...tensor.shape.slice(1)]);
-      parts.push(alias);
-      return alias;
-    };
-    const memory = Object.fromEntries(Object.entries(stepMemory).map(([name, tensor]) => [name, part(tensor)]));
-    const { tokens, segments, last, positions, bias, h0, h1, q, k, v, mixed, logits } = memory as Record<
-      string,
-      DeviceTensor
-    >;
-    const bindings: Binding[] = [];
-    const bind = ({ program, weights: given }: WeightedProgram, inputs: Tensors, outputs: Tensors) =>
-      bindings.push(program.bind({ ...given, ...inputs }, outputs));
-    let [h, next] = [h0!, h1!];
-    bind(programs.decodeEmbed, { tokens: tokens!, segments: segments! }, { h });
-    for (const { layer, project, finish } of programs.layers) {
-      const layerCache = current.layers[layer];
-      if (project && layerCache) {
-        const projected = { q: q!, k: k!, v: v! };
-        bind(project, { h }, projected);
-        const [keys, values] = [part(layerCache.keys), part(layerCache.values)];
-        bindings.push(
-          programs.cachedAttention.bind(
-            { ...projected, last: last!, bias: bias!, "cache.keys": keys, "cache.values": values },
-            { mixed: mixed!, "updated.keys": keys, "updated.values": values },
-          ),
-        );
-      }
-      bind(finish, project ? { h, mixed: mixed! } : { h }, { next });
-      [h, next] = [next, h];
-    }
-    const result = logits!;
-    bind(programs.logits, { h, positions: positions! }, { logits: result });
-    const made = { bindings, sequence: bindingSequence(bindings), logits: result, parts };
-    steps.set(key, made);
-    return made;
   }
 
   const beginPass = (rows: readonly PassRow[], settings: Partial<PassSettings>) =>
@@ -253,34 +169,57 @@ export async function createCpmAntSession(
     if (rows !== lengths.length || rows === 0) throw new Error(`internal: ${rows} tokens for ${lengths.length} rows`);
     checkIds(tokens, V, "the step's tokens");
     checkRoom(() => 1);
-    const current = ensureRows(rows, true);
-    // The new token's slot is the number of slots in use.
-    const { sequence, logits } = stepBindings(current, rows);
-    runtime.write(stepMemory.tokens!, tokens);
-    runtime.write(stepMemory.last!, lengths);
-    decodeBias.fill(stepMemory.bias!.view() as Float32Array, lengths);
-    await sequence.run();
+    const logits = await tokenStep.run(
+      ensureRows(rows, true),
+      lengths,
+      Array.from(tokens, (id) => [id]),
+      "all",
+    );
     for (let row = 0; row < rows; row++) lengths[row]!++;
-    return logits.view() as Float32Array;
+    return logits;
   }
 
   async function extend(tokens: readonly ArrayLike<number>[], wanted: "all" | "last" = "all"): Promise<Float32Array> {
+    const rows = lengths.length;
     const fed = tokens.reduce((sum, own) => sum + own.length, 0);
-    if (tokens.length !== lengths.length || fed === 0) {
-      throw new Error(`internal: ${fed} tokens of ${tokens.length} rows for ${lengths.length} rows`);
+    if (tokens.length !== rows || fed === 0) {
+      throw new Error(`internal: ${fed} tokens of ${tokens.length} rows for ${rows} rows`);
     }
-    if (tokens.every((own) => own.length === 1)) return step(Int32Array.from(tokens, (own) => own[0]!));
     for (const [row, own] of tokens.entries()) checkIds(own, V, `the tokens of row ${row}`);
     checkRoom((row) => tokens[row]!.length);
-    const current = ensureRows(lengths.length, true);
-    const logits = await extendRows(
-      { runtime, config, programs, cache: current, bias: decodeBias, segment, passTokens },
-      lengths,
-      tokens,
-      wanted,
-    );
-    lengths = lengths.map((length, row) => length + tokens[row]!.length);
-    return logits;
+    const current = ensureRows(rows, true);
+    const width = Math.max(1, Math.floor(passTokens / rows));
+    const longest = Math.max(...tokens.map((own) => own.length));
+    const added = (row: number) => tokens[row]!.length;
+    if (longest <= width) {
+      const logits = await tokenStep.run(current, lengths, tokens, wanted);
+      lengths = lengths.map((length, row) => length + added(row));
+      return logits;
+    }
+    // Where each row's logits begin in the result.
+    const starts: number[] = [];
+    let total = 0;
+    for (const { length } of tokens) {
+      starts.push(total);
+      total += wanted === "all" ? length : Math.min(length, 1);
+    }
+    const result = new Float32Array(total * V);
+    const reached = lengths.slice();
+    for (let from = 0; from < longest; from += width) {
+      const chunk = tokens.map((own) => Array.from(own).slice(from, from + width));
+      const logits = await tokenStep.run(current, reached, chunk, wanted);
+      let at = 0;
+      chunk.forEach((own, row) => {
+        if (own.length === 0) return;
+        const count = wanted === "all" ? own.length : Math.min(own.length, 1);
+        // Of the last logits, those of a row's last chunk stay.
+        result.set(logits.subarray(at * V, (at + count) * V), (starts[row]! + (wanted === "all" ? from : 0)) * V);
+        at += count;
+        reached[row]! += own.length;
+      });
+    }
+    lengths = reached;
+    return result;
   }
 
   const checkRow = (row: number) => {

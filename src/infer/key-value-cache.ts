@@ -14,8 +14,6 @@ import type { DeviceTensor, Runtime } from "../runtime/runtime.ts";
 export interface KeyValueCache {
   /** Rows that fit. */
   readonly rowCapacity: number;
-  /** S: slots of a row. */
-  readonly slots: number;
   /** 0 or 1: which set of memory is current. Bindings to the caches hold for one set. */
   readonly set: number;
   /** The current caches by layer, undefined for layers without attention. */
@@ -24,8 +22,6 @@ export interface KeyValueCache {
    * Copies prompts' keys and values `[B, H, T, E′]` of a layer to slots 0 … `lengths[i]` − 1 of row `firstRow` + i.
    */
   store(layer: number, cache: LayerCache<DeviceTensor>, lengths: Int32Array, firstRow?: number): void;
-  /** Copies new keys and values `[B, H, Q, E′]` of a layer, `counts[row]` of them, behind each row's `lengths[row]` slots. */
-  append(layer: number, cache: LayerCache<DeviceTensor>, counts: Int32Array, lengths: Int32Array): void;
   /** Row `to` becomes what row `from` is, of whose slots the first `length` count. In place. */
   copy(from: number, to: number, length: number): void;
   /** Row i becomes what row `sources[i]` was, of whose slots the first `lengths[i]` count. */
@@ -50,7 +46,7 @@ export function createKeyValueCache(
   const sets = [allocateSet()];
   let current = 0;
 
-  /** Copies the first slots of a row's every head, to slots from `toSlot` on. */
+  /** Copies the first slots of a row's every head. */
   const copyRow = (
     from: Float32Array,
     fromSlots: number,
@@ -58,17 +54,15 @@ export function createKeyValueCache(
     to: Float32Array,
     toRow: number,
     count: number,
-    toSlot = 0,
   ) => {
     for (let head = 0; head < H; head++) {
       const source = (fromRow * H + head) * fromSlots * E;
-      to.set(from.subarray(source, source + count * E), ((toRow * H + head) * slots + toSlot) * E);
+      to.set(from.subarray(source, source + count * E), (toRow * H + head) * slots * E);
     }
   };
 
   return {
     rowCapacity,
-    slots,
     get set() {
       return current;
     },
@@ -82,16 +76,6 @@ export function createKeyValueCache(
         const to = own[part].view() as Float32Array;
         lengths.forEach((length, row) => {
           copyRow(from, cache[part].shape[2]!, row, to, firstRow + row, length);
-        });
-      }
-    },
-    append(layer, cache, counts, lengths) {
-      const own = sets[current]![layer]!;
-      for (const part of ["keys", "values"] as const) {
-        const from = cache[part].view() as Float32Array;
-        const to = own[part].view() as Float32Array;
-        counts.forEach((count, row) => {
-          copyRow(from, cache[part].shape[2]!, row, to, row, count, lengths[row]);
         });
       }
     },

@@ -7,7 +7,6 @@
  * are packed once; attention lies between them and holds none.
  */
 import {
-  addDims,
   type Dim,
   dim,
   type Graph,
@@ -32,7 +31,6 @@ import {
   head,
   headSpecs,
   mixCached,
-  mixExtended,
   mixPrompt,
   project,
   scoreBias,
@@ -118,7 +116,7 @@ export function promptAttentionProgram(config: ModelConfig): Graph {
   );
 }
 
-/** The same of one token a row over S slots; `updated.keys` and `updated.values` are the caches, in place. */
+/** The same of one token a row, or of several of one row, over S slots; `updated.keys` and `updated.values` are the caches, in place. */
 export function cachedAttentionProgram(config: ModelConfig, S: number): Graph {
   return optimize(
     trace(
@@ -128,25 +126,10 @@ export function cachedAttentionProgram(config: ModelConfig, S: number): Graph {
         return { mixed, updated };
       },
       {
-        ...projections(config, 1),
-        cache: cacheSpecs(config, S),
-        last: int(B),
-        bias: float(B, config.heads, 1, S),
-      },
-    ),
-  );
-}
-
-/** The same of Q new tokens a row; their keys and values are `added.keys`, `added.values` `[B, H, Q, E′]`. */
-export function extendedAttentionProgram(config: ModelConfig, S: number): Graph {
-  return optimize(
-    trace(
-      "extended-attention",
-      ({ bias, cache, ...projected }) => ({ ...mixExtended(config, projected, { bias, cache }) }),
-      {
         ...projections(config, Q),
         cache: cacheSpecs(config, S),
-        bias: float(B, config.heads, Q, addDims(Q, S)),
+        last: int(B),
+        bias: float(B, config.heads, Q, S),
       },
     ),
   );

@@ -5,18 +5,15 @@
  * of their distance, which is the same for all tokens: so each head's biases by distance are laid out once, the farthest
  * first, and a step copies the end of that line.
  */
-import { blockedScore } from "../model/batch.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { positionBuckets } from "../model/position-buckets.ts";
 
 export interface DecodeBias {
-  /** Fills `out` `[rows, H, 1, S]` for rows whose newest token is at slot `last[row]`. Slots after it stay as they are. */
-  fill(out: Float32Array, last: Int32Array): void;
   /**
-   * Fills `out` `[rows, H, Q, S + Q]` for Q new tokens after the `lengths[row]` slots in use of each row: the cache's slots,
-   * then the new tokens, `blockedScore` where one does not see.
+   * Fills `out` `[rows, H, Q, S]` for rows whose newest tokens, Q of them (default 1), end at slot `last[row]`. Slots after
+   * a query's own stay as they are.
    */
-  fillExtension(out: Float32Array, lengths: Int32Array, queries: number): void;
+  fill(out: Float32Array, last: Int32Array, queries?: number): void;
 }
 
 /** `table` is the position bias table `[buckets + segmentTypes², H]`; S the slots of the cache, P of them prompt. */
@@ -30,29 +27,14 @@ export function createDecodeBias(config: ModelConfig, table: Float32Array, slots
   );
   const toPrompt = Array.from({ length: H }, (_, head) => table[pair * H + head]!);
   return {
-    fill(out, last) {
-      last.forEach((slot, row) => {
-        for (let head = 0; head < H; head++) {
-          const start = (row * H + head) * slots;
-          out.fill(toPrompt[head]!, start, start + P);
-          const line = byDistance[head]!;
-          out.set(line.subarray(slots - 1 - (slot - P)), start + P);
-        }
-      });
-    },
-    fillExtension(out, lengths, queries) {
+    fill(out, last, queries = 1) {
       let start = 0;
-      for (const length of lengths) {
+      for (const newest of last) {
         for (let head = 0; head < H; head++) {
           const line = byDistance[head]!;
-          for (let query = 0; query < queries; query++, start += slots + queries) {
-            // `line` ends with distance 0; a query past the cache's end (padding of a full row) takes what there is.
-            const distance = Math.min(length + query - P, slots - 1);
+          for (let slot = newest - queries + 1; slot <= newest; slot++, start += slots) {
             out.fill(toPrompt[head]!, start, start + P);
-            out.set(line.subarray(slots - 1 - distance, slots - 1 - distance + length - P), start + P);
-            out.fill(blockedScore, start + length, start + slots);
-            out.set(line.subarray(slots - 1 - query), start + slots);
-            out.fill(blockedScore, start + slots + query + 1, start + slots + queries);
+            out.set(line.subarray(slots - 1 - (slot - P)), start + P);
           }
         }
       }

@@ -291,16 +291,10 @@ export type LayerCache<T = Tensor> = {
   readonly values: T;
 };
 
-/** What the attention of new tokens reads: the layer's cache, `last` `[B]` their slots, bias `[B, H, 1, S]`. */
+/** What the attention of new tokens reads: the layer's cache, `last` `[B]` the newest's slots, bias `[B, H, Q, S]`. */
 export interface DecodeContext {
   readonly cache: LayerCache;
   readonly last: Tensor;
-  readonly bias: Tensor;
-}
-
-/** What the attention of several new tokens a row reads: the layer's cache, bias `[B, H, Q, S + Q]` (see `mixExtended`). */
-export interface ExtendContext {
-  readonly cache: LayerCache;
   readonly bias: Tensor;
 }
 
@@ -314,7 +308,7 @@ function padHeads(config: ModelConfig, x: Tensor): Tensor {
   return pad(x, -1, 0, cacheWidth(config) - config.dimHead);
 }
 
-/** `[B, 1, H·E]` as `[B, 1, H·E′]`, each head followed by zeros. */
+/** `[B, Q, H·E]` as `[B, Q, H·E′]`, each head followed by zeros. */
 function widenHeads(config: ModelConfig, x: Tensor): Tensor {
   const { heads, dimHead } = config;
   const width = cacheWidth(config);
@@ -323,7 +317,7 @@ function widenHeads(config: ModelConfig, x: Tensor): Tensor {
   return reshape(pad(reshape(x, [B, T, heads, dimHead]), -1, 0, width - dimHead), [B, T, heads * width]);
 }
 
-/** `[B, 1, H·E′]` as `[B, 1, H·E]`. */
+/** `[B, Q, H·E′]` as `[B, Q, H·E]`. */
 function narrowHeads(config: ModelConfig, x: Tensor): Tensor {
   const { heads, dimHead } = config;
   const [B, T] = x.shape as [Dim, Dim];
@@ -354,8 +348,8 @@ export function mixPrompt(
 }
 
 /**
- * Attention of one new token a row over the cache that it is added to: `[B, 1, H·E]`, and the caches. Each token sees what
- * came before it and itself: the cache is never computed again, so generated text is causal although its tokens count as
+ * Attention of new tokens over the cache that they are added to: `[B, Q, H·E]`, and the caches. There is one token a row
+ * or there are several of one row (see `cachedAttention`). Each token sees what came before it and itself: the cache is never computed again, so generated text is causal although its tokens count as
  * context.
  */
 export function mixCached(
@@ -367,30 +361,6 @@ export function mixCached(
   const attributes = { heads: config.heads, scale: 1 / Math.sqrt(config.dimHead) };
   const { mixed, keys, values } = cachedAttention({ ...widened, ...cache, last, bias }, attributes);
   return { mixed: narrowHeads(config, mixed), cache: { keys, values } };
-}
-
-/**
- * Attention of Q new tokens a row, each of which sees the cache, the new tokens before it and itself: what Q calls of
- * `mixCached` give, in one, `[B, Q, H·E]`. Gives the new keys and values `[B, H, Q, E′]`, which the caller adds to the cache.
- *
- * The bias says who is seen: its first S columns are the cache's slots, the others the new tokens, and where a query does
- * not see (unused slots, later tokens) it is `blockedScore`. Cache slots hold finite numbers, used or not.
- */
-export function mixExtended(
-  config: ModelConfig,
-  { q, k, v }: Projections,
-  { cache, bias }: ExtendContext,
-): { readonly mixed: Tensor; readonly added: LayerCache } {
-  const padded = (x: Tensor) => padHeads(config, splitHeads(config, x));
-  const [q_BHQE, k_BHQE, v_BHQE] = [padded(q), padded(k), padded(v)];
-  const against = (keys: Tensor) => matmul(q_BHQE, keys, { transposeB: true, alpha: 1 / Math.sqrt(config.dimHead) });
-  const weights = softmax(add(concat([against(cache.keys), against(k_BHQE)], -1), bias));
-  const S = cache.keys.shape[2]!;
-  // Two products rather than one over joined values: the cache is not copied.
-  const old = matmul(slice(weights, -1, 0, S), cache.values);
-  const own = matmul(slice(weights, -1, S, weights.shape[3]!), v_BHQE);
-  const mixed = mergeHeads(config, slice(add(old, own), -1, 0, config.dimHead));
-  return { mixed, added: { keys: k_BHQE, values: v_BHQE } };
 }
 
 /** A block's end: h + what attention saw, projected; then + feed-forward. An absent sub-layer adds nothing. */

@@ -415,16 +415,18 @@ export const operatorCases: readonly OperatorCase[] = [
   },
   { operator: "rmsNorm", name: "rows", inputs: [f(3, 8), f(8)], fn: (x, w) => rmsNorm(x, w, 1e-6) },
   { operator: "rmsNorm", name: "3 axes, large eps", inputs: [f(2, 3, 5), f(5)], fn: (x, w) => rmsNorm(x, w, 0.1) },
-  ...["mixed", "keys", "values"].map(
-    (result): OperatorCase => ({
+  ...["mixed", "keys", "values", "mixed of one row", "keys of one row"].map((name): OperatorCase => {
+    const [result] = name.split(" ");
+    const [B, Q] = name.endsWith("row") ? [1, 3] : [2, 1];
+    return {
       operator: "cachedAttention",
-      name: result,
+      name,
       inputs: [
-        ...[0, 1, 2].map(() => f(2, 1, 24)),
-        f(2, 3, 5, 8),
-        f(2, 3, 5, 8),
-        { shape: [2], dtype: "int32", values: result === "mixed" ? [2, 4] : [4, 4] },
-        f(2, 3, 1, 5),
+        ...[0, 1, 2].map(() => f(B, Q, 24)),
+        f(B, 3, 5, 8),
+        f(B, 3, 5, 8),
+        { shape: [B], dtype: "int32", values: B === 1 || result !== "mixed" ? Array(B).fill(4) : [2, 4] },
+        f(B, 3, Q, 5),
       ],
       fn: (q, k, v, keys, values, last, bias) => {
         const all = cachedAttention(
@@ -434,8 +436,8 @@ export const operatorCases: readonly OperatorCase[] = [
         return all[result as keyof typeof all];
       },
       gradient: false,
-    }),
-  ),
+    };
+  }),
   ...quantized(),
   ...symbolic,
 ];

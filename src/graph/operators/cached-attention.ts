@@ -1,11 +1,12 @@
 /**
- * Attention of one new token a row over a cache of keys and values that it is added to, in place: the heart of decoding.
+ * Attention of new tokens over a cache of keys and values that they are added to, in place: the heart of decoding. One
+ * token of each of any number of rows, or several tokens of one row.
  *
  * Not differentiable; training uses `softmaxMix`. Its ONNX form is ONNX Runtime's GroupQueryAttention with as many groups
- * as heads, whose past and present may be one buffer.
+ * as heads, whose past and present may be one buffer. It is what refuses several tokens of several rows.
  */
 import { elementCount } from "../../runtime/dtype.ts";
-import type { Dim } from "../dim.ts";
+import { type Dim, sameShape } from "../dim.ts";
 import { defineOperator, mismatch, requireDType, sameDType } from "../operator.ts";
 import { apply, type Tensor } from "../tensor.ts";
 
@@ -24,12 +25,12 @@ const cachedAttentionOperator = defineOperator<CachedAttentionAttributes>({
     const [B, H, S, E] = keys.shape as [Dim, Dim, Dim, Dim];
     const fits =
       H === heads &&
-      [q, k, v].every(({ shape }) => shape.length === 3 && shape[0] === B && shape[1] === 1) &&
+      [q, k, v].every(({ shape }) => shape.length === 3 && shape[0] === B && shape[1] === q.shape[1]) &&
       q.shape[2] === heads * (E as number) &&
       typeof S === "number" &&
-      String(bias.shape.slice(1)) === String([H, 1, S]);
+      sameShape(bias.shape.slice(1), [H, q.shape[1]!, S]);
     if (!fits)
-      mismatch("the operands do not fit", "q, k, v [B, 1, H·E], caches [B, H, S, E], last [B], bias [B, H, 1, S]");
+      mismatch("the operands do not fit", "q, k, v [B, Q, H·E], caches [B, H, S, E], last [B], bias [B, H, Q, S]");
     return [
       { dtype, shape: q.shape },
       { dtype, shape: keys.shape },
@@ -50,26 +51,33 @@ const cachedAttentionOperator = defineOperator<CachedAttentionAttributes>({
     newKeys.data.set(keys!.data);
     newValues.data.set(values!.data);
     const [, , S, E] = keys!.shape as [number, number, number, number];
+    const Q = q!.shape[1]!;
     for (let bh = 0; bh < elementCount(keys!.shape.slice(0, 2)); bh++) {
-      const at = last!.data[Math.floor(bh / heads)]!;
-      for (let e = 0; e < E; e++) {
-        newKeys.data[(bh * S + at) * E + e] = k!.data[bh * E + e]!;
-        newValues.data[(bh * S + at) * E + e] = v!.data[bh * E + e]!;
-      }
-      const scores = Array.from({ length: at + 1 }, (_, s) => {
-        let sum = 0;
-        for (let e = 0; e < E; e++) sum += q!.data[bh * E + e]! * newKeys.data[(bh * S + s) * E + e]!;
-        return scale * sum + bias!.data[bh * S + s]!;
-      });
-      const largest = Math.max(...scores);
-      const powers = scores.map((score) => Math.exp(score - largest));
-      const total = powers.reduce((a, b) => a + b, 0);
-      for (let e = 0; e < E; e++) {
-        let sum = 0;
-        powers.forEach((power, s) => {
-          sum += power * newValues.data[(bh * S + s) * E + e]!;
+      const [row, head] = [Math.floor(bh / heads), bh % heads];
+      const first = last!.data[row]! - Q + 1;
+      for (let query = 0; query < Q; query++) {
+        const at = first + query;
+        // Of q, k, v and the result: this head of this token.
+        const own = ((row * Q + query) * heads + head) * E;
+        for (let e = 0; e < E; e++) {
+          newKeys.data[(bh * S + at) * E + e] = k!.data[own + e]!;
+          newValues.data[(bh * S + at) * E + e] = v!.data[own + e]!;
+        }
+        const scores = Array.from({ length: at + 1 }, (_, s) => {
+          let sum = 0;
+          for (let e = 0; e < E; e++) sum += q!.data[own + e]! * newKeys.data[(bh * S + s) * E + e]!;
+          return scale * sum + bias!.data[(bh * Q + query) * S + s]!;
         });
-        out.data[bh * E + e] = sum / total;
+        const largest = Math.max(...scores);
+        const powers = scores.map((score) => Math.exp(score - largest));
+        const total = powers.reduce((a, b) => a + b, 0);
+        for (let e = 0; e < E; e++) {
+          let sum = 0;
+          powers.forEach((power, s) => {
+            sum += power * newValues.data[(bh * S + s) * E + e]!;
+          });
+          out.data[own + e] = sum / total;
+        }
       }
     }
     return [out, newKeys, newValues];
@@ -77,10 +85,10 @@ const cachedAttentionOperator = defineOperator<CachedAttentionAttributes>({
 });
 
 /**
- * Stores k and v at slot `last` of each row's cache and attends to slots 0 … last.
+ * Stores k and v at slots `last` − Q + 1 … `last` of each row's cache; query i attends to the slots up to its own.
  *
- * q, k, v `[B, 1, H·E]`, caches `[B, H, S, E]` (S known), last `[B]` int32, bias `[B, H, 1, S]` added to the scaled scores.
- * Gives the mixed values `[B, 1, H·E]` and the caches; bind these outputs to the caches' own memory, since slots after
+ * q, k, v `[B, Q, H·E]` (B or Q is 1), caches `[B, H, S, E]` (S known), last `[B]` int32, bias `[B, H, Q, S]` added to the
+ * scaled scores. Gives the mixed values `[B, Q, H·E]` and the caches; bind these outputs to the caches' own memory, since slots after
  * `last` are undefined in any other.
  */
 export function cachedAttention(
