@@ -40,8 +40,11 @@ export function distanceBucket(relative: number, config: PositionBucketConfig): 
 /** Tables of `distanceBucket` already made, by configuration; replaced by a longer one when a longer row comes. */
 const tables = new WeakMap<PositionBucketConfig, { readonly columns: number; readonly buckets: Int32Array }>();
 
-/** buckets[reach − 1 + relative] for |relative| < reach, where reach ≥ columns. */
-function distanceTable(config: PositionBucketConfig, columns: number): { columns: number; buckets: Int32Array } {
+/**
+ * `distanceBucket` as a table, kept for later calls: buckets[reach − 1 + relative] for |relative| < reach, where the reach
+ * is the `columns` of the result, at least as many as asked for.
+ */
+export function distanceTable(config: PositionBucketConfig, columns: number): { columns: number; buckets: Int32Array } {
   const known = tables.get(config);
   if (known !== undefined && known.columns >= columns) return known;
   const reach = Math.max(columns, 2 * (known?.columns ?? 0)); // doubling: rows that grow by one while decoding
