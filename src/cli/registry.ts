@@ -112,6 +112,11 @@ export const verbs: readonly Verb[] = [
     load: () => import("./verbs/generate.ts"),
   },
   {
+    name: "eval",
+    summary: { zh: "评测模型：六个任务与每字比特数", en: "evaluate a model: six tasks and bits per character" },
+    load: () => import("./verbs/eval.ts"),
+  },
+  {
     name: "forward",
     summary: {
       zh: "算出模型的输出与梯度，供与其他实现对照",

@@ -9,6 +9,7 @@ import { checkpointErrors } from "./errors-checkpoint.ts";
 import { cliErrors } from "./errors-cli.ts";
 import { dataErrors } from "./errors-data.ts";
 import { datasetErrors } from "./errors-dataset.ts";
+import { evalErrors } from "./errors-eval.ts";
 import { runErrors } from "./errors-run.ts";
 import { runtimeErrors } from "./errors-runtime.ts";
 import { taskErrors } from "./errors-task.ts";
@@ -18,6 +19,7 @@ export const errorCatalogue: Readonly<Record<string, ErrorEntry>> = {
   ...cliErrors,
   ...dataErrors,
   ...datasetErrors,
+  ...evalErrors,
   ...runErrors,
   ...runtimeErrors,
   ...taskErrors,

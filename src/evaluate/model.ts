@@ -1,0 +1,46 @@
+/** What an evaluation needs of a model: something that scores, something that writes, and a name for its weights. */
+import { createHash } from "node:crypto";
+import { createCpmAntSession, type TextModel } from "../infer/index.ts";
+import type { DecodingSession } from "../infer/session.ts";
+import type { ModelConfig } from "../model/config.ts";
+import type { DeviceTensor, Runtime } from "../runtime/runtime.ts";
+import type { Tokenizer } from "../tokenizer/index.ts";
+import { createScorer, type Scorer, type ScorerOptions } from "./scorer.ts";
+
+export interface EvaluatedModel {
+  readonly config: ModelConfig;
+  readonly tokenizer: Tokenizer;
+  /** Digest of the weights, and of whatever else decides what the model says. */
+  readonly digest: string;
+  createScorer(options?: ScorerOptions): Promise<Scorer>;
+  createSession(options: {
+    readonly capacityTokens: number;
+    readonly promptTask: number;
+    readonly segment: number;
+  }): Promise<DecodingSession>;
+}
+
+/** A model as it lies on a runtime. It must outlive what is made of it. */
+export async function evaluatedModel(
+  runtime: Runtime,
+  { config, tokenizer, parameters }: TextModel,
+): Promise<EvaluatedModel> {
+  return {
+    config,
+    tokenizer,
+    digest: await weightsDigest(runtime, parameters),
+    createScorer: (options) => createScorer(runtime, config, parameters, options),
+    createSession: (options) => createCpmAntSession(runtime, config, parameters, options),
+  };
+}
+
+/** SHA-256 over names, shapes and bytes in the order of names: the same however the weights are stored. */
+export async function weightsDigest(runtime: Runtime, parameters: ReadonlyMap<string, DeviceTensor>): Promise<string> {
+  const hash = createHash("sha256");
+  for (const [name, tensor] of [...parameters].sort(([a], [b]) => (a < b ? -1 : 1))) {
+    hash.update(`${name} ${tensor.dtype} ${tensor.shape.join(" ")}\n`);
+    const { buffer, byteOffset, byteLength } = await runtime.download(tensor);
+    hash.update(new Uint8Array(buffer, byteOffset, byteLength));
+  }
+  return hash.digest("hex");
+}
