@@ -76,8 +76,10 @@ async function runTask(
   const answerTokens = settings.answerTokens ?? task.answerTokens;
   const all = await Array.fromAsync(readTaskSamples(task, files, { signal }));
   if (all.length === 0) throw empty(files);
-  const chosen = drawSamples(all, settings);
   const { shots, separator } = await drawShots(task, settings, signal);
+  // A sample must not stand before itself with its answer, where both come from one file.
+  const shown = new Set(shots.map(({ id }) => id));
+  const chosen = drawSamples(all, settings).filter(({ sample }) => !shown.has(sample.id));
   const decoding = { ...settings.decoding, maxTokens: answerTokens };
   const described = {
     weights: model.digest,
@@ -185,7 +187,7 @@ async function drawShots(
     });
   }
   const order = createRandom(shots.seed, "shots").shuffle(Int32Array.from({ length: all.length }, (_, index) => index));
-  return { shots: Array.from(order.slice(0, shots.count), (index) => all[index]!), separator: shots.separator };
+  return { shots: Array.from(order.slice(0, shots.count), (index) => all[index]!), separator: shots.separator ?? "\n" };
 }
 
 function headerOf(

@@ -15,8 +15,8 @@ export const shotsSchema = z.strictObject({
   /** Where they are drawn from: other samples than those that are evaluated. */
   data: z.string().min(1),
   seed: z.int().min(0).default(1),
-  /** Stands after each. */
-  separator: z.string().max(1000).default("\n"),
+  /** Stands after each; a line feed where none is given. */
+  separator: z.string().max(1000).optional(),
 });
 
 export const decodingSchema = z.strictObject({
