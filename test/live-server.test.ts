@@ -5,10 +5,13 @@ import { get, type IncomingMessage } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
+import { brotliDecompressSync, gunzipSync, zstdDecompressSync } from "node:zlib";
+import type { Absence } from "../src/live/protocol.ts";
 import { parseRange } from "../src/live/range.ts";
 import { type LiveServer, startLiveServer } from "../src/live/server.ts";
 import { stepLine, writeSyntheticRun } from "./support/synthetic-run.ts";
 
+const longScript = "console.log('a line of a script that is sent to everybody');\n".repeat(200);
 let parent = "";
 let folder = "";
 let server: LiveServer;
@@ -28,6 +31,7 @@ before(async () => {
   mkdirSync(join(pages, "assets"), { recursive: true });
   writeFileSync(join(pages, "index.html"), "<p>page");
   writeFileSync(join(pages, "assets", "main-abc.js"), "1");
+  writeFileSync(join(pages, "assets", "long-abc.js"), longScript);
   server = await startLiveServer({
     runs: [parent],
     pages,
@@ -232,6 +236,91 @@ test("only reading, short addresses, sensible offsets", async () => {
   assert.equal((await fetch(address(`?${"x".repeat(4000)}`))).status, 414);
   for (const from of ["-1", "x", "1e99"])
     assert.equal((await fetch(address(`api/runs/one/stream?from=${from}`))).status, 400);
+});
+
+test("a run that is not there: 404 in JSON, what and what to do, in both languages", async () => {
+  for (const [path, code] of [
+    ["api/runs/nobody/run.json", "CPM_LIVE_NO_RUN"],
+    ["api/runs/nobody/events.jsonl", "CPM_LIVE_NO_RUN"],
+    ["api/runs/nobody/stream?from=0", "CPM_LIVE_NO_RUN"],
+    ["api/runs/one/log/none.md", "CPM_LIVE_NO_FILE"],
+    ["api/elsewhere", "CPM_LIVE_NO_FILE"],
+  ] as const) {
+    const response = await fetch(address(path));
+    assert.equal(response.status, 404);
+    const { error, message, remedy } = (await response.json()) as Absence;
+    assert.equal(error, code, path);
+    for (const { zh, en } of [message, remedy]) assert.ok(/\p{Script=Han}/u.test(zh) && /^\w/.test(en));
+  }
+});
+
+/** Status, headers and undecoded body: fetch would decode it. */
+function raw(path: string, headers: Record<string, string>) {
+  return new Promise<{ status: number; headers: IncomingMessage["headers"]; body: Buffer }>((resolve, reject) => {
+    get(address(path), { headers }, (response) => {
+      const parts: Buffer[] = [];
+      response.on("data", (part: Buffer) => parts.push(part)).on("error", reject);
+      response.on("end", () =>
+        resolve({ status: response.statusCode!, headers: response.headers, body: Buffer.concat(parts) }),
+      );
+    }).on("error", reject);
+  });
+}
+
+test("texts are compressed as the client takes it; parts, small answers, weights and streams are not", async () => {
+  const decoders = { gzip: gunzipSync, br: brotliDecompressSync, zstd: zstdDecompressSync } as const;
+  const events = readFileSync(eventsOf("one"));
+  for (const [accept, encoding] of [
+    ["gzip", "gzip"],
+    ["gzip, deflate, br", "br"],
+    ["gzip, deflate, br, zstd", "zstd"],
+    ["gzip;q=1, br;q=0.5", "gzip"],
+    ["br;q=0, *", "zstd"],
+  ] as const) {
+    const whole = await raw("api/runs/one/events.jsonl", { "Accept-Encoding": accept });
+    assert.equal(whole.headers["content-encoding"], encoding, accept);
+    assert.equal(whole.headers["content-length"], undefined);
+    assert.match(whole.headers.vary!, /Accept-Encoding/);
+    assert.ok(whole.body.length < events.length / 3, `${encoding}: ${whole.body.length} of ${events.length}`);
+    assert.ok(decoders[encoding](whole.body).equals(events));
+    const etag = whole.headers.etag!;
+    assert.match(etag, /^W\//);
+    const again = await raw("api/runs/one/events.jsonl", { "Accept-Encoding": accept, "If-None-Match": etag });
+    assert.equal(again.status, 304);
+    const part = await raw("api/runs/one/events.jsonl?from=1000", { "Accept-Encoding": accept });
+    assert.deepEqual([part.status, part.headers["x-event-from"]], [200, "1000"]);
+    assert.ok(decoders[encoding](part.body).equals(events.subarray(1000)));
+    for (let round = 0; round < 2; round++) {
+      const asset = await raw("assets/long-abc.js", { "Accept-Encoding": accept });
+      assert.equal(asset.headers["content-encoding"], encoding);
+      assert.equal(decoders[encoding](asset.body).toString(), longScript);
+      assert.equal(Number(asset.headers["content-length"]), asset.body.length);
+    }
+  }
+  const all = { "Accept-Encoding": "gzip, br, zstd" };
+  const range = await raw("api/runs/one/events.jsonl", { ...all, Range: "bytes=0-9999" });
+  assert.deepEqual([range.status, range.headers["content-encoding"]], [206, undefined]);
+  assert.ok(range.body.equals(events.subarray(0, 10_000)));
+  const small = await raw("api/runs/one/log.json", all);
+  assert.equal(small.headers["content-encoding"], undefined);
+  assert.deepEqual(JSON.parse(small.body.toString()), ["2026-01-01.zh.md", "link.zh.md"]);
+  const weights = await raw("api/runs/one/checkpoints/step-00000100/model.safetensors", all);
+  assert.equal(weights.headers["content-encoding"], undefined);
+  for (const accept of ["identity", "gzip;q=0", "identity, gzip;q=0.5", "deflate"])
+    assert.equal(
+      (await raw("api/runs/one/events.jsonl", { "Accept-Encoding": accept })).headers["content-encoding"],
+      undefined,
+      accept,
+    );
+  await new Promise<void>((resolve) => {
+    const request = get(address("api/runs/one/stream?from=0"), { headers: all }, (response) => {
+      assert.equal(response.headers["content-encoding"], undefined);
+      request.destroy();
+      resolve();
+    });
+  });
+  for (const from of ["-1", "x", "1e99", String(events.length + 1)])
+    assert.equal((await fetch(address(`api/runs/one/events.jsonl?from=${from}`))).status, 400, from);
 });
 
 test("a run that appears is listed without a restart", { timeout: 15_000 }, async () => {

@@ -7,6 +7,7 @@
 import { type FSWatcher, watch } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
+import { type FeedListener, releaseBytes } from "./released-bytes.ts";
 import { eventsFile } from "./run-folder.ts";
 
 export interface EventFeed {
@@ -15,7 +16,7 @@ export interface EventFeed {
   /** Bytes `from` to `to`, at most `size`. */
   read(from: number, to: number): Promise<Buffer>;
   /** Called after `size` has grown, with the bytes from the old size to the new one where they are at hand. */
-  subscribe(listener: (from: number, lines: Buffer) => void): () => void;
+  subscribe(listener: FeedListener): () => void;
   close(): Promise<void>;
 }
 
@@ -28,8 +29,7 @@ const chunkBytes = 1 << 20;
 export async function openFileFeed(folder: string): Promise<EventFeed> {
   const path = join(folder, eventsFile);
   const file: FileHandle = await open(path, "r");
-  const listeners = new Set<(from: number, lines: Buffer) => void>();
-  let size = 0;
+  const released = releaseBytes(file);
   let closed = false;
   let reading: Promise<void> | undefined;
   let again = false;
@@ -37,19 +37,15 @@ export async function openFileFeed(folder: string): Promise<EventFeed> {
   async function advance(): Promise<void> {
     for (;;) {
       const { size: fileSize } = await file.stat();
+      const { size } = released;
       if (closed || fileSize <= size) return;
       const buffer = Buffer.alloc(Math.min(chunkBytes, fileSize - size));
       const { bytesRead } = await file.read(buffer, 0, buffer.length, size);
       const end = buffer.subarray(0, bytesRead).lastIndexOf(10) + 1;
-      if (end === 0) {
-        if (bytesRead < chunkBytes) return; // a line is being written
-        size += bytesRead; // longer than any event: passed over
-        continue;
-      }
-      const lines = Buffer.from(buffer.subarray(0, end));
-      const from = size;
-      size += end;
-      for (const listener of listeners) listener(from, lines);
+      if (end > 0) released.release(buffer.subarray(0, end));
+      else if (bytesRead < chunkBytes)
+        return; // a line is being written
+      else released.passOver(bytesRead); // longer than any event
     }
   }
 
@@ -83,13 +79,10 @@ export async function openFileFeed(folder: string): Promise<EventFeed> {
   await look();
   return {
     get size() {
-      return size;
+      return released.size;
     },
-    read: (from, to) => readRange(file, from, Math.min(to, size)),
-    subscribe(listener) {
-      listeners.add(listener);
-      return () => void listeners.delete(listener);
-    },
+    read: released.read,
+    subscribe: released.subscribe,
     async close() {
       closed = true;
       watcher?.close();
@@ -98,15 +91,4 @@ export async function openFileFeed(folder: string): Promise<EventFeed> {
       await file.close();
     },
   };
-}
-
-export async function readRange(file: FileHandle, from: number, to: number): Promise<Buffer> {
-  const buffer = Buffer.alloc(Math.max(0, to - from));
-  let done = 0;
-  while (done < buffer.length) {
-    const { bytesRead } = await file.read(buffer, done, buffer.length - done, from + done);
-    if (bytesRead === 0) break;
-    done += bytesRead;
-  }
-  return buffer.subarray(0, done);
 }

@@ -4,6 +4,7 @@
  *     api/runs.json                          RunSummary[], newest first
  *     api/runs/ID/run.json                   the run's description (run-folder.ts)
  *     api/runs/ID/events.jsonl               the events as bytes; Range is served, what was sent once never changes
+ *     api/runs/ID/events.jsonl?from=BYTE     the same from a byte on, as X-Event-From says; a static export sends all
  *     api/runs/ID/stream?from=BYTE           server-sent events from a byte on; not in a static export
  *     api/runs/ID/ledger.json                PageLedger: cost and carbon
  *     api/runs/ID/checkpoints.json           CheckpointEntry[]
@@ -14,9 +15,18 @@
  *
  * A message of the stream has in `id` the byte after its last line, and in `data` one or more whole lines of
  * `events.jsonl`. A client that loses the connection goes on from the last id (EventSource sends it by itself), so it
- * neither misses nor doubles a line. Types only: the pages import this too.
+ * neither misses nor doubles a line. What is not there is answered with 404 and an `Absence`. Types only: the pages import this too.
  */
+import type { Bilingual } from "./bilingual.ts";
 import type { RunDescription } from "./run-folder.ts";
+
+/** Why there is no answer, and what to do. */
+export interface Absence {
+  /** A stable code. */
+  readonly error: string;
+  readonly message: Bilingual;
+  readonly remedy: Bilingual;
+}
 
 /** A run in the list. */
 export interface RunSummary {
@@ -42,5 +52,5 @@ export interface PageLedger {
   readonly currency?: string;
   readonly kWh?: number;
   readonly kgCo2e?: number;
-  readonly assumptions?: readonly { readonly zh: string; readonly en: string }[];
+  readonly assumptions?: readonly Bilingual[];
 }

@@ -30,6 +30,12 @@ export async function fileInside(folder: string, ...names: readonly string[]): P
   }
 }
 
+/** Whether one of the validators of If-None-Match is this one, weak or strong. */
+export function matchesTag(header: string | undefined, etag: string): boolean {
+  const plain = (tag: string) => tag.trim().replace(/^W\//, "");
+  return (header ?? "").split(",").some((tag) => plain(tag) === plain(etag));
+}
+
 export interface FileHeaders {
   readonly type: string;
   readonly cache: string;
@@ -54,7 +60,7 @@ export async function fileResponse(
       "Content-Disposition": `attachment; filename="${download.replace(/[^\w.-]/g, "_")}"`,
     }),
   };
-  if (request.ifNoneMatch === etag) return new Response(null, { status: 304, headers });
+  if (matchesTag(request.ifNoneMatch, etag)) return new Response(null, { status: 304, headers });
   const range = parseRange(request.range, size);
   if (range === null)
     return new Response(null, { status: 416, headers: { ...headers, "Content-Range": `bytes */${size}` } });

@@ -1,7 +1,8 @@
 /** A finished run as if it happened now: its lines are released by their recorded times, at any speed, in order. */
 import { open } from "node:fs/promises";
 import { join } from "node:path";
-import { type EventFeed, readRange } from "./event-feed.ts";
+import type { EventFeed } from "./event-feed.ts";
+import { readRange, releaseBytes } from "./released-bytes.ts";
 import { eventsFile, readEvents } from "./run-folder.ts";
 
 export interface ReplayOptions {
@@ -27,24 +28,22 @@ export async function openReplayFeed(folder: string, { speed, fromMs, now }: Rep
   const file = await open(join(folder, eventsFile), "r");
   const startedMs = now();
   const origin = fromMs ?? times[0] ?? 0;
-  const listeners = new Set<(from: number, lines: Buffer) => void>();
-  let released = 0;
-  let size = 0;
+  const released = releaseBytes(file);
+  /** Events that are released. */
+  let count = 0;
   let busy = false;
   const tick = async () => {
     if (busy) return;
     busy = true;
     try {
       const moment = speed === Number.POSITIVE_INFINITY ? speed : origin + (now() - startedMs) * speed;
-      let next = released;
+      let next = count;
       while (next < times.length && times[next]! <= moment) next++;
-      if (next === released) return;
-      const from = size;
-      const lines = await readRange(file, from, ends[next - 1]!);
-      released = next;
-      size = ends[next - 1]!;
-      for (const listener of listeners) listener(from, lines);
-      if (released === times.length) clearInterval(timer);
+      if (next === count) return;
+      const lines = await readRange(file, released.size, ends[next - 1]!);
+      count = next;
+      released.release(lines);
+      if (count === times.length) clearInterval(timer);
     } finally {
       busy = false;
     }
@@ -54,13 +53,10 @@ export async function openReplayFeed(folder: string, { speed, fromMs, now }: Rep
   await tick();
   return {
     get size() {
-      return size;
+      return released.size;
     },
-    read: (from, to) => readRange(file, from, Math.min(to, size)),
-    subscribe(listener) {
-      listeners.add(listener);
-      return () => void listeners.delete(listener);
-    },
+    read: released.read,
+    subscribe: released.subscribe,
     async close() {
       clearInterval(timer);
       await file.close();

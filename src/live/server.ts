@@ -11,10 +11,11 @@ import { type HttpBindings, serve } from "@hono/node-server";
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import { type Context, Hono } from "hono";
 import { listCheckpoints } from "../train/checkpoint.ts";
+import { compression } from "./compression.ts";
 import { type LiveRun, type LiveRuns, openLiveRuns } from "./live-runs.ts";
 import { prometheusText } from "./prometheus.ts";
-import type { CheckpointEntry } from "./protocol.ts";
-import { fileInside, fileResponse, parseRange } from "./range.ts";
+import type { Absence, CheckpointEntry } from "./protocol.ts";
+import { fileInside, fileResponse, matchesTag, parseRange } from "./range.ts";
 import type { ReplayOptions } from "./replay.ts";
 import { checkpointsFolder } from "./run-folder.ts";
 import { pageLedger } from "./run-ledger.ts";
@@ -129,10 +130,12 @@ export function liveApp(runs: LiveRuns, options: LiveServerOptions): Hono<Env> {
     return undefined;
   });
 
+  app.use(compression());
+
   const withRun =
     (handle: (c: Context<Env>, run: LiveRun) => Promise<Response> | Response) => async (c: Context<Env>) => {
       const run = await runs.find(c.req.param("id") ?? "");
-      return run === undefined ? c.json({ error: "CPM_RUN_FOLDER", message: "no such run" }, 404) : handle(c, run);
+      return run === undefined ? absent(c, noRun) : handle(c, run);
     };
   const requestOf = (c: Context<Env>) => ({
     range: c.req.header("Range"),
@@ -140,7 +143,7 @@ export function liveApp(runs: LiveRuns, options: LiveServerOptions): Hono<Env> {
     head: c.req.method === "HEAD",
   });
   const fresh = { "Cache-Control": "no-cache" };
-  const notFound = (c: Context<Env>) => c.json({ error: "CPM_RUN_FOLDER", message: "no such file" }, 404);
+  const notFound = (c: Context<Env>) => absent(c, noFile);
 
   app.get("/health", (c) => c.json({ ok: true, viewers: viewersOf(runs) }, 200, fresh));
   app.get("/metrics", async (c) => {
@@ -234,27 +237,52 @@ export function liveApp(runs: LiveRuns, options: LiveServerOptions): Hono<Env> {
       ? notFound(c)
       : fileResponse(path, requestOf(c), { type: types.html!, cache: "no-cache" });
   });
-  app.notFound((c) => c.text("not found", 404));
+  app.notFound((c) => (c.req.path.startsWith("/api/") ? absent(c, noFile) : c.text("not found", 404)));
   app.onError((_, c) => c.text("internal error", 500));
   return app;
 }
 
-/** What is there now, or a part of it. What was sent once never changes, so a part may be kept by any cache. */
+const noRun: Absence = {
+  error: "CPM_LIVE_NO_RUN",
+  message: { zh: "没有这个训练记录。", en: "There is no such run here." },
+  remedy: {
+    zh: "api/runs.json 列出全部训练记录；训练记录可能已移走，或服务的是另一个文件夹。",
+    en: "api/runs.json lists all runs; the run may have been moved, or another folder is served.",
+  },
+};
+const noFile: Absence = {
+  error: "CPM_LIVE_NO_FILE",
+  message: { zh: "没有这个文件。", en: "There is no such file here." },
+  remedy: { zh: "api/runs.json 列出全部训练记录。", en: "api/runs.json lists all runs." },
+};
+
+/** 404 as JSON, so that whoever asks by a program can tell what is absent. */
+function absent(c: Context<Env>, absence: Absence): Response {
+  return c.json(absence, 404, { "Cache-Control": "no-store" });
+}
+
+/**
+ * What is there now, or a part of it: by Range, or by `?from=BYTE`, which is an address of its own and so may be compressed
+ * (compression.ts). What was sent once never changes, so a range may be kept by any cache.
+ */
 async function eventBytes(c: Context<Env>, { feed }: LiveRun): Promise<Response> {
   const size = feed.size;
-  const range = parseRange(c.req.header("Range"), size);
+  const start = c.req.query("from") === undefined ? 0 : Number(c.req.query("from"));
+  if (!Number.isSafeInteger(start) || start < 0 || start > size) return c.text("from is a byte offset", 400);
+  const range = start === 0 ? parseRange(c.req.header("Range"), size) : undefined;
   const headers: Record<string, string> = {
     "Content-Type": types.jsonl!,
-    "Accept-Ranges": "bytes",
+    ...(start === 0 && { "Accept-Ranges": "bytes" }),
     "Cache-Control": range ? "public, max-age=86400" : "no-cache",
-    ETag: `"${size.toString(36)}"`,
+    ETag: start === 0 ? `"${size.toString(36)}"` : `"${start.toString(36)}-${size.toString(36)}"`,
     "X-Event-Bytes": String(size),
+    "X-Event-From": String(start),
   };
   if (range === null)
     return new Response(null, { status: 416, headers: { ...headers, "Content-Range": `bytes */${size}` } });
-  if (c.req.header("If-None-Match") === headers.ETag && range === undefined)
+  if (range === undefined && matchesTag(c.req.header("If-None-Match"), headers.ETag!))
     return new Response(null, { status: 304, headers });
-  const { from, to } = range ?? { from: 0, to: size };
+  const { from, to } = range ?? { from: start, to: size };
   if (range) headers["Content-Range"] = `bytes ${from}-${to - 1}/${size}`;
   headers["Content-Length"] = String(to - from);
   if (c.req.method === "HEAD") return new Response(null, { status: range ? 206 : 200, headers });

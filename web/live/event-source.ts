@@ -7,7 +7,7 @@
  */
 import type { RunStore } from "./run-store.ts";
 
-export type ConnectionState = "loading" | "live" | "reconnecting" | "static" | "failed";
+export type ConnectionState = "loading" | "live" | "reconnecting" | "static" | "failed" | "missing";
 
 export interface RunFeed {
   readonly state: ConnectionState;
@@ -30,6 +30,8 @@ const turn = () =>
     port2.postMessage(undefined);
   });
 
+class Missing extends Error {}
+
 /** `base` is the run's folder of the protocol, with a slash at its end. `onChange` is told of new lines and states. */
 export function followRun(base: string, store: RunStore, onChange: () => void): RunFeed {
   const abort = new AbortController();
@@ -44,14 +46,14 @@ export function followRun(base: string, store: RunStore, onChange: () => void): 
   };
 
   async function loadAll(): Promise<boolean> {
-    const response = await fetch(`${base}events.jsonl`, {
+    // An address of its own and no Range: browsers take a range only uncompressed.
+    const response = await fetch(`${base}events.jsonl${position > 0 ? `?from=${position}` : ""}`, {
       signal: abort.signal,
-      headers: position > 0 ? { Range: `bytes=${position}-` } : {},
     });
-    if (response.status === 416) return true; // nothing new
+    if (response.status === 404) throw new Missing();
     if (!response.ok || response.body === null) throw new Error(`HTTP ${response.status}`);
-    // A server that does not know ranges sends all again: what we have is passed over.
-    let skip = response.status === 206 ? 0 : position;
+    // Files without a server are sent from their beginning: what we have is passed over.
+    let skip = response.headers.get("X-Event-From") === String(position) ? 0 : position;
     const live = response.headers.has("X-Event-Bytes");
     const reader = response.body.getReader();
     const decoder = new TextDecoder();
@@ -112,8 +114,9 @@ export function followRun(base: string, store: RunStore, onChange: () => void): 
       if (abort.signal.aborted) return;
       if (live) listen();
       else become("static");
-    } catch {
+    } catch (error) {
       if (abort.signal.aborted) return;
+      if (error instanceof Missing) return become("missing"); // nothing to wait for
       become(position > 0 ? "reconnecting" : "failed");
       retry = setTimeout(() => void begin(), 3000);
     }

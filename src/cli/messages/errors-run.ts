@@ -30,6 +30,22 @@ export const runErrors: ErrorEntries = {
     en: "The tables of grids and prices have no such name.",
     remedy: { zh: "使用列出的名称，或直接给出数值。", en: "Use one of the names that are listed, or give the figure." },
   },
+  CPM_LIVE_NO_RUN: {
+    zh: "直播服务没有这个训练记录。",
+    en: "The live server has no such run.",
+    remedy: {
+      zh: "训练记录可能已移走，或服务的是另一个文件夹；api/runs.json 列出全部训练记录。",
+      en: "The run may have been moved, or another folder is served; api/runs.json lists all runs.",
+    },
+  },
+  CPM_LIVE_NO_FILE: {
+    zh: "直播服务没有这个文件。",
+    en: "The live server has no such file.",
+    remedy: {
+      zh: "核对地址；api/runs.json 列出全部训练记录。",
+      en: "Check the address; api/runs.json lists all runs.",
+    },
+  },
   CPM_LOG_DAY: {
     zh: "日志的日期或日界有误。",
     en: "A day of the log, or the time at which a day ends, is not as it must be.",
