@@ -186,11 +186,195 @@ test("going back in time shows the run as it was", { skip }, async () => {
   await page.close();
 });
 
+/** The server looks for new runs every two seconds. */
+const runsFound = () => new Promise((resolve) => setTimeout(resolve, 2100));
+const hashOf = (page: Page) => page.evaluate(() => decodeURIComponent(location.hash));
+
+test("a link shows what its sender saw: axis, smoothing, zoom, moment and speed", { skip }, async () => {
+  const { page, faults } = await open("#/run/one");
+  await page.waitForSelector(".chart canvas");
+  await page.getByLabel("横轴").selectOption("tokens");
+  await page.getByLabel("平滑").fill("0.5");
+  await page.getByLabel("倍速").selectOption("600");
+  await page.locator(".replay input[type=range]").fill("200");
+  await stepShown(page, "200 / 1,000");
+  const plot = (await page.locator(".u-over").first().boundingBox())!;
+  await page.mouse.move(plot.x + 0.25 * plot.width, plot.y + 20);
+  await page.mouse.down();
+  await page.mouse.move(plot.x + 0.5 * plot.width, plot.y + 40, { steps: 5 });
+  await page.mouse.up();
+  await page.getByRole("button", { name: "还原" }).waitFor();
+  await page.waitForFunction(() => location.hash.includes("zoom="));
+  const hash = await hashOf(page);
+  for (const part of ["x=tokens", "smooth=0.5", "speed=600", "at=200"])
+    assert.ok(hash.includes(part), `${part}: ${hash}`);
+  const [, from, to] = /zoom=([\d.]+)~([\d.]+)/.exec(hash)!.map(Number);
+  assert.ok(Math.abs(from! / (0.25 * 200 * 2048) - 1) < 0.05 && Math.abs(to! / (0.5 * 200 * 2048) - 1) < 0.05, hash);
+
+  const { page: other } = await open(hash);
+  await stepShown(other, "200 / 1,000");
+  assert.equal(await other.getByLabel("横轴").inputValue(), "tokens");
+  assert.equal(await other.getByLabel("平滑").inputValue(), "0.5");
+  assert.equal(await other.getByLabel("倍速").inputValue(), "600");
+  // The same stretch of x in every chart that is in sight: both pages draw the same.
+  const axis = async (shown: Page) => {
+    await shown.waitForTimeout(500);
+    return shown.evaluate(() => document.querySelector<HTMLCanvasElement>(".chart canvas")!.toDataURL());
+  };
+  await page.mouse.move(0, 0);
+  assert.equal(await axis(other), await axis(page));
+  await other.getByRole("button", { name: "还原" }).click();
+  await other.waitForFunction(() => !location.hash.includes("zoom="));
+  assert.deepEqual(faults, []);
+  await page.close();
+  await other.close();
+});
+
+test("cursor and zoom are those of all charts of a page", { skip }, async () => {
+  const { page } = await open("#/run/one?zoom=100~300");
+  await page.waitForSelector(".chart canvas");
+  await page.waitForTimeout(500);
+  const plot = (await page.locator(".u-over").first().boundingBox())!;
+  await page.mouse.move(plot.x + 0.5 * plot.width, plot.y + 20);
+  await page.waitForTimeout(200);
+  // The vertical line of the pointer stands at the same share of every chart's width.
+  const places = await page.evaluate(() =>
+    [...document.querySelectorAll<HTMLElement>(".u-over")].map((over) => {
+      const line = over.querySelector<HTMLElement>(".u-cursor-x")!;
+      return new DOMMatrix(getComputedStyle(line).transform).m41 / over.clientWidth;
+    }),
+  );
+  assert.ok(places.length >= 5);
+  for (const place of places.slice(0, 3)) assert.ok(Math.abs(place - 0.5) < 0.02, String(places));
+  await page.close();
+});
+
+test("a run that is not there: the page says so and what to do, in both languages", { skip }, async () => {
+  for (const [lang, heading, list] of [
+    ["zh", "没有这个训练记录", "全部训练"],
+    ["en", "No such run", "All runs"],
+  ] as const) {
+    const { page, faults } = await open("#/run/nobody", {}, lang);
+    await page.getByRole("heading", { name: heading }).waitFor();
+    await page.getByText("nobody").waitFor();
+    await page.getByRole("link", { name: list }).last().click();
+    await page.getByText("第一次训练").waitFor();
+    assert.deepEqual(faults, []);
+    await page.close();
+  }
+});
+
+test("the plan is a page: parts of memory as bars, figures, sources; what is not on record is left out", {
+  skip,
+}, async () => {
+  const run = writeSyntheticRun(folder, { id: "planned", steps: 50 });
+  const file = join(run, "run.json");
+  const description = JSON.parse(readFileSync(file, "utf8"));
+  description.recipe = { rows: 4, optimizer: { beta1: 0.9 }, hostile };
+  description.plan = {
+    memory: {
+      parameters: 2_369_856,
+      totalBytes: 300 * 2 ** 20,
+      bytes: { weights: 100 * 2 ** 20, moments: 200 * 2 ** 20, odd: hostile },
+    },
+    availableBytes: 2 ** 30,
+    verdict: "fits",
+    tokens: 500_000,
+    steps: 500,
+    sources: [{ label: "zh/poems", tokens: 1000, read: 500_000, epochs: 500 }],
+    rate: { tokensPerSecond: 2000, source: "estimated", utilisation: 0.75 },
+    run: { tokensPerSecond: 2000, hours: 2, energyKwh: 0.25, kgCo2e: 0.12, cost: 3 },
+    assumptions: { currency: "CNY" },
+    checkpoints: { kept: 3, bytes: 2 ** 28 },
+  };
+  writeFileSync(file, JSON.stringify(description));
+  await runsFound();
+  const { page, faults } = await open("#/run/planned?tab=plan");
+  const text = async () => (await page.locator(".plan").textContent())!.replaceAll(/\s+/g, " ");
+  await page.getByText("内存构成").waitFor();
+  const shown = await text();
+  for (const expected of [
+    "优化器动量200 MiB 67 %",
+    "放得下",
+    "2 小时",
+    "0.2500 kWh",
+    "3.000 CNY",
+    "500.00",
+    "2,000 token/秒",
+  ])
+    assert.ok(shown.includes(expected), `${expected}: ${shown}`);
+  assert.ok(!shown.includes('{"'), shown);
+  const widths = await page.locator(".bar").evaluateAll((bars) => bars.map((bar) => (bar as HTMLElement).offsetWidth));
+  assert.equal(widths.length, 2);
+  assert.ok(Math.abs(widths[1]! / widths[0]! - 0.5) < 0.02, String(widths));
+  await page.getByText("配方", { exact: true }).click();
+  await page.getByText("optimizer.beta1").waitFor();
+  await page.getByRole("button", { name: "English" }).click();
+  await page.getByText("Optimizer moments").waitFor();
+  await page.evaluate(() => {
+    location.hash = "#/run/one?tab=plan";
+  });
+  await page.getByText("This run has no plan on record.").waitFor();
+  assert.equal(await page.evaluate(() => (window as unknown as { hacked?: number }).hacked), undefined);
+  assert.deepEqual(faults, []);
+  await page.close();
+});
+
+test("a dozen runs: lines that differ, one stream for all, what differs in their recipes", {
+  skip,
+  timeout: 60_000,
+}, async () => {
+  const ids = Array.from({ length: 12 }, (_, i) => `many-${i}`);
+  for (const [i, id] of ids.entries()) {
+    const run = writeSyntheticRun(folder, { id, steps: 30 + i, msPerStep: 1000 + 100 * i });
+    const file = join(run, "run.json");
+    const description = JSON.parse(readFileSync(file, "utf8"));
+    description.recipe = { preset: "tiny", rows: 4 + (i % 2), run: `/runs/${id}`, schedule: { peak: 0.01 } };
+    writeFileSync(file, JSON.stringify(description));
+  }
+  await runsFound();
+  const { page, faults } = await open(`#/compare?runs=${ids.join(",")}&x=elapsed`);
+  const streams: string[] = [];
+  page.on("request", (request) => request.url().includes("stream") && streams.push(request.url()));
+  await page.waitForFunction(() => document.querySelectorAll(".compared tbody tr").length === 12);
+  await page.waitForFunction(
+    () => [...document.querySelectorAll(".compared tbody tr td:nth-child(2)")].at(-1)?.textContent === "41",
+  );
+  const samples = await page
+    .locator(".compared .line-sample line")
+    .evaluateAll((lines) =>
+      lines.map((line) => `${line.getAttribute("stroke")} ${line.getAttribute("stroke-dasharray")}`),
+    );
+  assert.equal(new Set(samples).size, 12);
+  assert.equal(await page.locator(".differences tbody tr").count(), 1);
+  assert.match((await page.locator(".differences tbody").textContent())!, /^rows/);
+  appendFileSync(join(folder, "many-11", "events.jsonl"), `${stepLine(42, {})}\n`);
+  appendFileSync(join(folder, "many-0", "events.jsonl"), `${stepLine(31, {})}\n`);
+  for (const [row, step] of [
+    ["many-11", "42"],
+    ["many-0", "31"],
+  ] as const) {
+    await page.waitForFunction(
+      ([name, value]) =>
+        [...document.querySelectorAll(".compared tbody tr")].some(
+          (each) => each.textContent!.startsWith(name!) && each.querySelector("td")!.textContent === value,
+        ),
+      [row, step],
+    );
+  }
+  assert.ok(streams.length <= 2, streams.join());
+  await page.getByLabel("显示 many-3", { exact: true }).uncheck();
+  await page.waitForFunction(() => location.hash.includes("hide=many-3"));
+  assert.equal(await page.locator(".chart").first().locator(".u-series").count(), 12); // x and eleven runs
+  assert.deepEqual(faults, []);
+  await page.close();
+});
+
 test("two runs are compared in one chart", { skip }, async () => {
   const { page, faults } = await open("#/compare?runs=one,evil");
   await page.getByText("第一次训练").first().waitFor();
   await page.waitForSelector(".chart canvas");
-  assert.equal(await page.locator("section tbody tr").count(), 2);
+  assert.equal(await page.locator(".compared tbody tr").count(), 2);
   assert.deepEqual(faults, []);
   await page.close();
 });

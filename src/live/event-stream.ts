@@ -19,16 +19,27 @@ export function frameLines(lines: Buffer, endByte: number): Buffer {
   return Buffer.from(`id: ${endByte}\ndata: ${body.replaceAll("\n", "\ndata: ")}\n\n`);
 }
 
+/** The same for a stream of several runs: named after its run, the byte after the lines first. */
+export function frameLinesOf(run: string, lines: Buffer, endByte: number): Buffer {
+  const text = lines.toString("utf8");
+  const body = text.endsWith("\n") ? text.slice(0, -1) : text;
+  return Buffer.from(`event: ${run}\ndata: ${endByte}\ndata: ${body.replaceAll("\n", "\ndata: ")}\n\n`);
+}
+
 export interface EventStream {
   readonly viewers: number;
-  /** Takes over a response and sends from a byte on. */
-  add(response: ServerResponse, fromByte: number): void;
+  /**
+   * Takes over a response and sends from a byte on. `run`: the response is shared with streams of other runs, so messages
+   * are named after this one.
+   */
+  add(response: ServerResponse, fromByte: number, run?: string): void;
   /** Ends all connections. */
   close(): void;
 }
 
 interface Viewer {
   readonly response: ServerResponse;
+  readonly run: string | undefined;
   /** Up to where it was sent. */
   at: number;
   catchingUp: boolean;
@@ -38,11 +49,15 @@ export function createEventStream(feed: EventFeed): EventStream {
   const viewers = new Set<Viewer>();
   let closed = false;
   const unsubscribe = feed.subscribe((from, lines) => {
-    const frame = frameLines(lines, from + lines.length);
+    const end = from + lines.length;
+    // Framed once for all who watch.
+    let plain: Buffer | undefined;
+    let named: Buffer | undefined;
     for (const viewer of viewers) {
       if (viewer.catchingUp) continue;
       if (viewer.at !== from) void catchUp(viewer);
-      else send(viewer, frame, from + lines.length);
+      else if (viewer.run === undefined) send(viewer, (plain ??= frameLines(lines, end)), end);
+      else send(viewer, (named ??= frameLinesOf(viewer.run, lines, end)), end);
     }
   });
   const heartbeat = setInterval(() => {
@@ -70,8 +85,9 @@ export function createEventStream(feed: EventFeed): EventStream {
       if (!viewers.has(viewer)) return;
       if (lines.length === 0) break;
       viewer.at += lines.length;
-      if (!viewer.response.write(frameLines(lines, viewer.at))) {
-        viewer.response.once("drain", () => void catchUp(viewer));
+      const { response, run, at } = viewer;
+      if (!response.write(run === undefined ? frameLines(lines, at) : frameLinesOf(run, lines, at))) {
+        response.once("drain", () => void catchUp(viewer));
         return;
       }
     }
@@ -82,9 +98,9 @@ export function createEventStream(feed: EventFeed): EventStream {
     get viewers() {
       return viewers.size;
     },
-    add(response, fromByte) {
+    add(response, fromByte, run) {
       if (response.destroyed || closed) return void response.destroy(); // left while its run was looked up
-      const viewer: Viewer = { response, at: Math.min(fromByte, feed.size), catchingUp: true };
+      const viewer: Viewer = { response, run, at: Math.min(fromByte, feed.size), catchingUp: true };
       response.on("close", () => viewers.delete(viewer));
       response.on("error", () => viewers.delete(viewer));
       response.write(`retry: 2000\n: from ${viewer.at}\n\n`);

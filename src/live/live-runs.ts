@@ -55,11 +55,22 @@ export async function openLiveRuns(
     }
   };
   identify();
-  const rescan = async () => {
-    if (now() - scannedMs < rescanMs) return;
-    scannedMs = now();
-    folders = await findRuns(paths).catch(() => folders);
-    identify();
+  let scanning: Promise<void> | undefined;
+  /** Whoever asks while it goes on waits for it too. */
+  const rescan = (): Promise<void> => {
+    if (scanning === undefined && now() - scannedMs >= rescanMs) {
+      scannedMs = now();
+      scanning = findRuns(paths)
+        .then((found) => {
+          folders = found;
+        })
+        .catch(() => undefined) // the folder may be gone for a moment
+        .then(identify)
+        .finally(() => {
+          scanning = undefined;
+        });
+    }
+    return scanning ?? Promise.resolve();
   };
 
   async function openRun(id: string, folder: string): Promise<LiveRun> {

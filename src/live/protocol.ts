@@ -6,6 +6,7 @@
  *     api/runs/ID/events.jsonl               the events as bytes; Range is served, what was sent once never changes
  *     api/runs/ID/events.jsonl?from=BYTE     the same from a byte on, as X-Event-From says; a static export sends all
  *     api/runs/ID/stream?from=BYTE           server-sent events from a byte on; not in a static export
+ *     api/stream?runs=ID~BYTE,ID~BYTE        the same of several runs in one stream
  *     api/runs/ID/ledger.json                PageLedger: cost and carbon
  *     api/runs/ID/checkpoints.json           CheckpointEntry[]
  *     api/runs/ID/checkpoints/STEP/FILE      a file of a checkpoint
@@ -15,7 +16,8 @@
  *
  * A message of the stream has in `id` the byte after its last line, and in `data` one or more whole lines of
  * `events.jsonl`. A client that loses the connection goes on from the last id (EventSource sends it by itself), so it
- * neither misses nor doubles a line. What is not there is answered with 404 and an `Absence`. Types only: the pages import this too.
+ * neither misses nor doubles a line. In a stream of several
+ * runs a message is named (`event`) after its run, its first line of data is that byte, and the client asks again. What is not there is answered with 404 and an `Absence`. Types only: the pages import this too.
  */
 import type { Bilingual } from "./bilingual.ts";
 import type { RunDescription } from "./run-folder.ts";

@@ -5,7 +5,7 @@
  * once for all. Only GET and HEAD are answered; headers, paths and open connections are bounded.
  */
 import { readdir } from "node:fs/promises";
-import { createServer, type Server } from "node:http";
+import { createServer, type Server, type ServerResponse } from "node:http";
 import { join } from "node:path";
 import { type HttpBindings, serve } from "@hono/node-server";
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
@@ -43,6 +43,9 @@ export interface LiveServer {
   readonly viewers: number;
   close(): Promise<void>;
 }
+
+/** In one stream. */
+const maxStreamRuns = 32;
 
 type Env = { Bindings: HttpBindings };
 
@@ -145,6 +148,8 @@ export function liveApp(runs: LiveRuns, options: LiveServerOptions): Hono<Env> {
   const fresh = { "Cache-Control": "no-cache" };
   const notFound = (c: Context<Env>) => absent(c, noFile);
 
+  const isFull = () => viewersOf(runs) >= (options.maxViewers ?? 20_000);
+
   app.get("/health", (c) => c.json({ ok: true, viewers: viewersOf(runs) }, 200, fresh));
   app.get("/metrics", async (c) => {
     await runs.list();
@@ -172,22 +177,30 @@ export function liveApp(runs: LiveRuns, options: LiveServerOptions): Hono<Env> {
   app.get(
     "/api/runs/:id/stream",
     withRun((c, run) => {
-      if (viewersOf(runs) >= (options.maxViewers ?? 20_000))
-        return c.text("too many viewers", 503, { "Retry-After": "10" });
+      if (isFull()) return c.text("too many viewers", 503, { "Retry-After": "10" });
       const from = Number(c.req.header("Last-Event-ID") ?? c.req.query("from") ?? 0);
       if (!Number.isSafeInteger(from) || from < 0) return c.text("from is a byte offset", 400);
-      const { outgoing } = c.env;
-      outgoing.writeHead(200, {
-        "Content-Type": "text/event-stream; charset=utf-8",
-        "Cache-Control": "no-store",
-        "X-Accel-Buffering": "no",
-        "X-Content-Type-Options": "nosniff",
-      });
+      const outgoing = beginStream(c);
       if (c.req.method === "HEAD") outgoing.end();
-      else run.stream.add(outgoing as import("node:http").ServerResponse, from);
+      else run.stream.add(outgoing, from);
       return RESPONSE_ALREADY_SENT;
     }),
   );
+  // Browsers open six connections to a server of HTTP/1.1: a page with many runs needs one stream for all.
+  app.get("/api/stream", async (c) => {
+    if (isFull()) return c.text("too many viewers", 503, { "Retry-After": "10" });
+    const asked = (c.req.query("runs") ?? "").split(",").map((part) => /^([\w.-]{1,128})~(\d{1,15})$/.exec(part));
+    if (asked.length > maxStreamRuns || asked.some((part) => part === null))
+      return c.text(`runs is a list of at most ${maxStreamRuns} ID~BYTE`, 400);
+    const found = await Promise.all(
+      asked.map(async (part) => ({ run: await runs.find(part![1]!), from: Number(part![2]) })),
+    );
+    const outgoing = beginStream(c);
+    if (c.req.method === "HEAD") outgoing.end();
+    outgoing.setMaxListeners(4 * maxStreamRuns);
+    for (const { run, from } of found) run?.stream.add(outgoing, from, run.id);
+    return RESPONSE_ALREADY_SENT;
+  });
   app.get(
     "/api/runs/:id/checkpoints.json",
     withRun(async (c, run) => c.json(options.checkpoints ? await checkpointEntries(run) : [], 200, fresh)),
@@ -240,6 +253,18 @@ export function liveApp(runs: LiveRuns, options: LiveServerOptions): Hono<Env> {
   app.notFound((c) => (c.req.path.startsWith("/api/") ? absent(c, noFile) : c.text("not found", 404)));
   app.onError((_, c) => c.text("internal error", 500));
   return app;
+}
+
+/** Takes the response over for server-sent events. */
+function beginStream(c: Context<Env>): ServerResponse {
+  const outgoing = c.env.outgoing as ServerResponse;
+  outgoing.writeHead(200, {
+    "Content-Type": "text/event-stream; charset=utf-8",
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",
+    "X-Content-Type-Options": "nosniff",
+  });
+  return outgoing;
 }
 
 const noRun: Absence = {

@@ -4,13 +4,17 @@ import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import { decimate, upperBound } from "./columns.ts";
 import { drawNever, drawSoon } from "./draw-queue.ts";
-import { formatCount, formatNumber, formatTime, type Language } from "./format.ts";
+import { formatCount, formatDuration, formatNumber, formatTick, formatTime, type Language } from "./format.ts";
+import { lineBackground } from "./line-styles.tsx";
+import { setQuery } from "./route.ts";
 import { t } from "./settings.ts";
+import { type XKind, xNames, type Zoom, zoomText } from "./view.ts";
 
 export interface ChartSeries {
   readonly label: string;
   /** A CSS variable's name. */
   readonly color: string;
+  readonly dash?: readonly number[];
   readonly x: ArrayLike<number>;
   readonly y: ArrayLike<number>;
   readonly length: number;
@@ -29,17 +33,28 @@ export interface ChartProps {
   readonly title: string;
   readonly value?: string | undefined;
   readonly unit?: string | undefined;
+  /** Of the axis, where it is another than the value's. */
+  readonly axisUnit?: string | undefined;
   readonly series: readonly ChartSeries[];
   readonly markers?: readonly ChartMarker[];
   readonly log?: boolean;
-  readonly xKind: "step" | "tokens" | "time";
+  readonly xKind: XKind;
+  /** What part of x all charts of the page show; undefined: all. A drag in any of them changes it, in the address. */
+  readonly zoom: Zoom | undefined;
+  /** What all there is of x goes over in the charts of the page. */
+  readonly extent: Zoom | undefined;
   readonly language: Language;
   readonly theme: string;
-  readonly hint?: string;
   readonly height?: number;
 }
 
 const syncKey = "cpm-live";
+/** Of the pointer only its place is shared: zooming goes through the address. */
+const shared = (type: string) => type === "mousemove" || type === "mouseleave";
+/** Between ticks of seconds: what people count time in. */
+const durationSteps = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200].concat(
+  [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].map((days) => days * 86_400),
+);
 /** Between two drawings of a chart out of sight. */
 const outOfSightMs = 3000;
 
@@ -49,6 +64,7 @@ function aligned(
   range: readonly [number, number] | undefined,
   buckets: number,
 ): uPlot.AlignedData {
+  if (series.length === 0) return [[]];
   const tables = series.map(({ x, y, length }): uPlot.AlignedData => {
     const from = range ? Math.max(0, upperBound(x, length, range[0]) - 2) : 0;
     const to = range ? Math.min(length, upperBound(x, length, range[1]) + 1) : length;
@@ -66,7 +82,6 @@ export function Chart(props: ChartProps) {
   const host = useRef<HTMLDivElement>(null);
   const plot = useRef<uPlot | undefined>(undefined);
   const latest = useRef(props);
-  const zoom = useRef<readonly [number, number] | undefined>(undefined);
   /** On the screen, or nearly: others are drawn when they come into sight, and now and then for print. */
   const inSight = useRef(false);
   const later = useRef<ReturnType<typeof setTimeout> | undefined>(undefined);
@@ -86,48 +101,82 @@ export function Chart(props: ChartProps) {
     clearTimeout(later.current);
     later.current = undefined;
     drawnAt.current = performance.now();
-    const { series } = latest.current;
-    const data = aligned(series, zoom.current, Math.max(100, Math.floor(instance.bbox.width / devicePixelRatio)));
+    const { series, zoom, extent } = latest.current;
+    const range = zoom ?? (extent !== undefined && extent[1] > extent[0] ? extent : undefined);
+    const data = aligned(series, zoom, Math.max(100, Math.floor(instance.bbox.width / devicePixelRatio)));
     // As a batch: drawn at once, so that the queue sees how long it takes.
     instance.batch(() => {
-      instance.setData(data, zoom.current === undefined);
-      if (zoom.current) instance.setScale("x", { min: zoom.current[0], max: zoom.current[1] });
+      instance.setData(data, range === undefined);
+      if (range) instance.setScale("x", { min: range[0], max: range[1] });
     });
   }, []);
 
-  const shape = `${props.series.map(({ label, color }) => label + color).join("|")}|${props.log}|${props.xKind}|${props.language}|${props.theme}`;
+  const shape = `${props.series.map(({ label, color, dash = [] }) => `${label}${color}${dash}`).join("|")}|${props.log}|${props.xKind}|${props.language}|${props.theme}`;
   useEffect(() => {
     const element = host.current!;
-    const style = getComputedStyle(document.documentElement);
-    const color = (name: string) => style.getPropertyValue(name).trim();
+    const { fontFamily } = getComputedStyle(element);
+    // As the theme has it: a property itself may be an expression that a canvas does not know.
+    const color = (name: string) => {
+      element.style.color = `var(${name})`;
+      return getComputedStyle(element).color;
+    };
     const { xKind, language } = latest.current;
     const grid = { stroke: color("--line"), width: 1 };
-    const axis = { stroke: color("--muted"), grid, ticks: { show: false }, font: `12px ${style.fontFamily}`, gap: 6 };
-    const formatX = (value: number) => (xKind === "time" ? formatTime(value, language) : formatCount(value, language));
+    const axis = { stroke: color("--muted"), grid, ticks: { show: false }, font: `12px ${fontFamily}`, gap: 6 };
+    const formatX = (value: number) =>
+      xKind === "time"
+        ? formatTime(value, language)
+        : xKind === "elapsed"
+          ? formatDuration(value, language)
+          : formatCount(value, language);
     const instance = new uPlot(
       {
         width: Math.max(200, element.clientWidth),
         height: latest.current.height ?? 220,
-        padding: [8, 12, 0, 0],
-        cursor: { sync: { key: syncKey }, drag: { x: true, y: false }, focus: { prox: 24 } },
-        legend: { show: latest.current.series.length > 1, live: true },
+        padding: [8, 22, 0, 0],
+        cursor: {
+          sync: { key: syncKey, filters: { pub: shared, sub: shared } },
+          drag: { x: true, y: false, setScale: false },
+          focus: { prox: 24 },
+        },
+        focus: { alpha: 0.3 },
+        legend: {
+          show: latest.current.series.length > 1,
+          live: true,
+          markers: {
+            width: 0,
+            fill: (_, i) => {
+              const { color: name = "--fg", dash } = latest.current.series[i - 1] ?? {};
+              return lineBackground(color(name), dash);
+            },
+          },
+        },
         scales: { x: { time: xKind === "time" }, y: { distr: latest.current.log ? 3 : 1 } },
         axes: [
           {
             ...axis,
             size: 28,
-            ...(xKind === "time" ? {} : { values: (_, ticks) => ticks.map((tick) => formatCount(tick, language)) }),
+            ...(xKind === "time" ? {} : { values: (_, ticks) => ticks.map(formatX) }),
+            ...(xKind === "elapsed" && { incrs: durationSteps, space: 80 }),
           },
-          { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : formatNumber(tick))) },
+          {
+            ...axis,
+            size: 56,
+            values: (_, ticks, _axis, _space, step) =>
+              ticks.map((tick) =>
+                tick === null ? "" : formatTick(tick, latest.current.log ? Number.NaN : step, language),
+              ),
+          },
         ],
         series: [
-          { label: t(xKind), value: (_, value) => (value === null ? "–" : formatX(value)) },
+          { label: t(xNames[xKind]), value: (_, value) => (value === null ? "–" : formatX(value)) },
           ...latest.current.series.map(
             (each): uPlot.Series => ({
               label: each.label,
               stroke: color(each.color),
               width: each.width ?? 1.5,
               alpha: each.faint ? 0.35 : 1,
+              dash: [...(each.dash ?? [])],
               spanGaps: true,
               points: { show: each.points ?? false, size: 5, fill: color(each.color) },
               value: (_, value) => (value === null ? "–" : formatNumber(value)),
@@ -137,9 +186,10 @@ export function Chart(props: ChartProps) {
         hooks: {
           setSelect: [
             (u) => {
-              if (u.select.width < 4) return;
-              zoom.current = [u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x")];
-              drawSoon(draw);
+              const { left, width } = u.select;
+              if (width < 4) return;
+              u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+              setQuery({ zoom: zoomText([u.posToVal(left, "x"), u.posToVal(left + width, "x")]) });
             },
           ],
           drawClear: [
@@ -166,10 +216,8 @@ export function Chart(props: ChartProps) {
       element,
     );
     plot.current = instance;
-    instance.over.addEventListener("dblclick", () => {
-      zoom.current = undefined;
-      drawSoon(draw);
-    });
+    instance.over.addEventListener("dblclick", () => setQuery({ zoom: undefined }));
+    element.style.color = "";
     drawSoon(draw);
     const resize = new ResizeObserver(() => {
       const width = Math.max(200, element.clientWidth);
@@ -199,18 +247,21 @@ export function Chart(props: ChartProps) {
 
   useEffect(() => {
     drawSoon(draw);
-  }, [props.series, props.markers]);
+  }, [props.series, props.markers, props.zoom?.[0], props.zoom?.[1]]);
 
   return (
     <figure class="chart" aria-label={props.title}>
       <figcaption>
-        <span class="chart-title">{props.title}</span>
+        <span class="chart-title">
+          {props.title}
+          {props.axisUnit && <small> {props.axisUnit}</small>}
+        </span>
         <span class="chart-value">
           {props.value}
           {props.unit && <small> {props.unit}</small>}
         </span>
       </figcaption>
-      <div ref={host} class="plot" title={props.hint} />
+      <div ref={host} class="plot" />
     </figure>
   );
 }

@@ -32,12 +32,43 @@ const turn = () =>
 
 class Missing extends Error {}
 
+export interface StreamListener {
+  onOpen(): void;
+  /** `end`: the byte after the lines. */
+  onLines(end: number, lines: readonly string[]): void;
+  /** `isOver`: it does not come back by itself. */
+  onLost(isOver: boolean): void;
+}
+
+/** Opens what is pushed from a position on; the function that is returned closes it. */
+export type OpenStream = (position: () => number, listener: StreamListener) => () => void;
+
+/** A stream of one run's own: the browser comes back by itself and says where it was. */
+export const openRunStream =
+  (base: string): OpenStream =>
+  (position, { onOpen, onLines, onLost }) => {
+    const stream = new EventSource(`${base}stream?from=${position()}`);
+    stream.onopen = onOpen;
+    stream.onmessage = ({ data, lastEventId }: MessageEvent<string>) => onLines(Number(lastEventId), data.split("\n"));
+    stream.onerror = () => {
+      const isOver = stream.readyState === EventSource.CLOSED;
+      if (isOver) stream.close();
+      onLost(isOver);
+    };
+    return () => stream.close();
+  };
+
 /** `base` is the run's folder of the protocol, with a slash at its end. `onChange` is told of new lines and states. */
-export function followRun(base: string, store: RunStore, onChange: () => void): RunFeed {
+export function followRun(
+  base: string,
+  store: RunStore,
+  onChange: () => void,
+  openStream: OpenStream = openRunStream(base),
+): RunFeed {
   const abort = new AbortController();
   let state: ConnectionState = "loading";
   let position = 0;
-  let stream: EventSource | undefined;
+  let stop: (() => void) | undefined;
   let retry: ReturnType<typeof setTimeout> | undefined;
 
   const become = (next: ConnectionState) => {
@@ -91,21 +122,19 @@ export function followRun(base: string, store: RunStore, onChange: () => void): 
   }
 
   function listen(): void {
-    stream = new EventSource(`${base}stream?from=${position}`);
-    stream.onopen = () => become("live");
-    stream.onmessage = ({ data, lastEventId }: MessageEvent<string>) => {
-      const end = Number(lastEventId);
-      if (end <= position) return; // sent again
-      for (const line of data.split("\n")) if (line !== "") store.addLine(line);
-      position = end;
-      onChange();
-    };
-    stream.onerror = () => {
-      become("reconnecting");
-      if (stream?.readyState !== EventSource.CLOSED) return; // the browser tries again by itself
-      stream.close();
-      retry = setTimeout(() => void begin(), 2000);
-    };
+    stop = openStream(() => position, {
+      onOpen: () => become("live"),
+      onLines(end, lines) {
+        if (end <= position) return; // sent again
+        for (const line of lines) if (line !== "") store.addLine(line);
+        position = end;
+        onChange();
+      },
+      onLost(isOver) {
+        become("reconnecting");
+        if (isOver) retry = setTimeout(() => void begin(), 2000);
+      },
+    });
   }
 
   async function begin(): Promise<void> {
@@ -132,7 +161,7 @@ export function followRun(base: string, store: RunStore, onChange: () => void): 
     },
     close() {
       abort.abort();
-      stream?.close();
+      stop?.();
       clearTimeout(retry);
     },
   };

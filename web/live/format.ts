@@ -23,7 +23,22 @@ export function formatNumber(value: number): string {
   if (!Number.isFinite(value)) return "–";
   const size = Math.abs(value);
   if (size !== 0 && (size < 1e-3 || size >= 1e7)) return value.toExponential(1).replace("e-", "e−").replace("e+", "e");
-  return value.toFixed(size >= 1000 ? 0 : size >= 100 ? 1 : size >= 10 ? 2 : size >= 1 ? 3 : 4);
+  if (size >= 1000) return Math.round(value).toLocaleString("en-GB");
+  return value.toFixed(size >= 100 ? 1 : size >= 10 ? 2 : size >= 1 ? 3 : 4);
+}
+
+/** A number on an axis whose ticks are `step` apart: as many digits as they differ in. */
+export function formatTick(value: number, step: number, language: Language): string {
+  if (value === 0) return "0";
+  if (!(step > 0))
+    return formatNumber(value)
+      .replace(/(\.\d*?)0+$/, "$1")
+      .replace(/\.$/, "");
+  if (step < 1e-4) return formatNumber(value);
+  if (step >= 1000) return formatCount(value, language);
+  let digits = 0;
+  while (digits < 6 && Math.abs(step * 10 ** digits - Math.round(step * 10 ** digits)) > 1e-6) digits++;
+  return value.toLocaleString("en-GB", { minimumFractionDigits: digits, maximumFractionDigits: digits });
 }
 
 export function formatBytes(bytes: number): string {
@@ -55,6 +70,7 @@ export function formatDuration(seconds: number, language: Language): string {
           ["min", 60],
           ["s", 1],
         ] as const);
+  if (seconds > 0 && seconds < 10) return `${Number(seconds.toFixed(1))} ${units[3][0]}`;
   let rest = Math.max(0, Math.round(seconds));
   const parts: string[] = [];
   for (const [name, size] of units) {

@@ -8,6 +8,9 @@ import { RunPage } from "./run-page.tsx";
 import { applySettings, language, setLanguage, setTheme, type Theme, t, theme } from "./settings.ts";
 import { useSignal } from "./signal.ts";
 import "./style.css";
+import "./tables.css";
+import "./charts.css";
+import "./sections.css";
 
 function App() {
   const locale = useSignal(language);

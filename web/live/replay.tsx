@@ -2,6 +2,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { upperBound } from "./columns.ts";
 import { formatTime, type Language } from "./format.ts";
+import { setQuery } from "./route.ts";
 import type { RunStore } from "./run-store.ts";
 import { t } from "./settings.ts";
 
@@ -12,17 +13,19 @@ export interface ReplayProps {
   /** Steps shown; undefined: all there are, as they come. */
   readonly cursor: number | undefined;
   readonly onCursor: (cursor: number | undefined) => void;
+  /** Factor on time; undefined: one that fits the run. */
+  readonly speed: number | undefined;
   readonly language: Language;
 }
 
-export function Replay({ store, cursor, onCursor, language }: ReplayProps) {
+export function Replay({ store, cursor, onCursor, speed, language }: ReplayProps) {
   const [playing, setPlaying] = useState(false);
   const times = store.columns.time.values;
   const span = store.length > 1 ? times[store.length - 1]! - times[0]! : 0;
   // About half a minute for the whole run.
   const fitting = speeds.findLast((each) => each <= Math.max(10, span / 15)) ?? speeds[0]!;
-  const [speed, setSpeed] = useState<number>();
   const shownSpeed = speed ?? fitting;
+  const offered = speeds.includes(shownSpeed) ? speeds : [...speeds, shownSpeed].toSorted((a, b) => a - b);
   const at = useRef(0);
   const position = useRef(cursor);
   position.current = cursor;
@@ -71,8 +74,8 @@ export function Replay({ store, cursor, onCursor, language }: ReplayProps) {
       />
       <label>
         {t("speed")}
-        <select value={shownSpeed} onChange={(event) => setSpeed(Number(event.currentTarget.value))}>
-          {speeds.map((each) => (
+        <select value={shownSpeed} onChange={(event) => setQuery({ speed: event.currentTarget.value })}>
+          {offered.map((each) => (
             <option key={each} value={each}>
               {each.toLocaleString()} ×
             </option>

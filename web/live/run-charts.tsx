@@ -3,30 +3,22 @@ import { useMemo } from "preact/hooks";
 import { Chart, type ChartMarker, type ChartSeries } from "./chart.tsx";
 import { smooth, upperBound } from "./columns.ts";
 import { formatBytes, formatCount, formatNumber, formatPercent, type Language } from "./format.ts";
+import { lineStyle } from "./line-styles.tsx";
 import type { RunStore, StepColumn } from "./run-store.ts";
 import { t } from "./settings.ts";
-
-export interface ChartSettings {
-  readonly xKind: "step" | "tokens" | "time";
-  /** 0 to 0.999 */
-  readonly smoothing: number;
-  readonly log: boolean;
-}
+import type { View } from "./view.ts";
 
 export interface RunChartsProps {
   readonly store: RunStore;
   /** Steps to show: fewer than there are while the reader goes back in time. */
   readonly length: number;
-  readonly settings: ChartSettings;
+  readonly view: View;
   readonly language: Language;
   readonly theme: string;
 }
 
-/** Colours of sources, in their order. */
-const palette = ["--s1", "--s2", "--s3", "--s4", "--s5", "--s6", "--s7", "--s8"];
-
-export function RunCharts({ store, length, settings, language, theme }: RunChartsProps) {
-  const { xKind, smoothing, log } = settings;
+export function RunCharts({ store, length, view, language, theme }: RunChartsProps) {
+  const { xKind, smoothing, log, zoom } = view;
   const x = store.columns[xKind].values;
   const key = `${store.version} ${length} ${xKind} ${smoothing} ${language}`;
   const limit = length > 0 ? store.columns.time.values[length - 1]! : 0;
@@ -37,10 +29,8 @@ export function RunCharts({ store, length, settings, language, theme }: RunChart
 
   const validations = useMemo(() => {
     const shown = store.validations.filter(({ time }) => time <= limit + 600);
-    const xOf = (step: number, tokens: number, time: number) =>
-      xKind === "step" ? step : xKind === "tokens" ? tokens : time;
     return {
-      x: shown.map(({ step, tokens, time }) => xOf(step, tokens, time)),
+      x: shown.map((each) => each[xKind]),
       nats: shown.map(({ nats }) => nats),
       bits: shown.map(({ bitsPerCharacter }) => bitsPerCharacter ?? Number.NaN),
       sources: [...new Set(shown.flatMap(({ sources }) => Object.keys(sources)))].map((name) => ({
@@ -76,7 +66,7 @@ export function RunCharts({ store, length, settings, language, theme }: RunChart
         ? validations.sources.map(
             ({ name, bits }, i): ChartSeries => ({
               label: name,
-              color: palette[i % palette.length]!,
+              ...lineStyle(i),
               x: validations.x,
               y: bits,
               length: validations.x.length,
@@ -136,7 +126,8 @@ export function RunCharts({ store, length, settings, language, theme }: RunChart
         }),
     [key],
   );
-  const shared = { markers, xKind, language, theme, hint: t("dragHint") };
+  const extent = length > 0 ? ([x[0]!, x[length - 1]!] as const) : undefined;
+  const shared = { markers, xKind, zoom, extent, language, theme };
   const lastBits = validations.bits.at(-1);
   return (
     <div class="charts">
@@ -186,9 +177,17 @@ export function RunCharts({ store, length, settings, language, theme }: RunChart
           series={others.tokensPerSecond}
         />
       )}
-      {has("mfu") && <Chart {...shared} title={t("mfu")} value={formatPercent(last("mfu"))} series={others.mfu} />}
+      {has("mfu") && (
+        <Chart {...shared} title={t("mfu")} axisUnit="%" value={formatPercent(last("mfu"))} series={others.mfu} />
+      )}
       {has("memoryBytes") && (
-        <Chart {...shared} title={t("memory")} value={formatBytes(last("memoryBytes"))} series={others.memoryBytes} />
+        <Chart
+          {...shared}
+          title={t("memory")}
+          axisUnit="MiB"
+          value={formatBytes(last("memoryBytes"))}
+          series={others.memoryBytes}
+        />
       )}
     </div>
   );

@@ -7,7 +7,6 @@ import {
   fetchLog,
   fetchLogNames,
   type PageLedger,
-  type RunDescription,
   runBase,
 } from "./api.ts";
 import { formatBytes, formatCount, formatNumber, formatTime, type Language } from "./format.ts";
@@ -219,75 +218,5 @@ export function Figure({
       <dt>{label}</dt>
       <dd class="tabular">{value}</dd>
     </div>
-  );
-}
-
-export function Plan({
-  run,
-  id,
-  version,
-  language,
-}: {
-  readonly run: RunDescription;
-  readonly id: string;
-  readonly version: number;
-  readonly language: Language;
-}) {
-  const ledger = useLedger(id, version);
-  const total = run.data.sources.reduce((sum, { weight }) => sum + weight, 0);
-  return (
-    <section class="card plan">
-      {run.data.sources.length > 0 && (
-        <div class="scroll">
-          <h3>{t("data")}</h3>
-          <table>
-            <thead>
-              <tr>
-                <th>{t("source")}</th>
-                <th class="number">{t("tokens")}</th>
-                <th class="number">{t("share")}</th>
-              </tr>
-            </thead>
-            <tbody>
-              {run.data.sources.map(({ label, tokens, weight }) => (
-                <tr key={label}>
-                  <td>{label}</td>
-                  <td class="number tabular">{formatCount(tokens, language)}</td>
-                  <td class="number tabular">{((100 * weight) / total).toFixed(1)} %</td>
-                </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
-      )}
-      <h3>{t("machine")}</h3>
-      <p>
-        {run.machine.cpu} · {run.machine.cores} · {formatBytes(run.machine.memoryBytes)}
-        <br />
-        {Object.entries(run.versions)
-          .map(([name, value]) => `${name} ${value}`)
-          .join(" · ")}
-      </p>
-      <h3>{t("assumptions")}</h3>
-      {ledger?.assumptions?.length ? (
-        <ul>
-          {ledger.assumptions.map((each) => (
-            <li key={each.en}>{each[language]}</li>
-          ))}
-        </ul>
-      ) : (
-        <p>{t("noLedger")}</p>
-      )}
-      {run.plan && (
-        <>
-          <h3>{t("plan")}</h3>
-          <pre>{JSON.stringify(run.plan, undefined, 2)}</pre>
-        </>
-      )}
-      <details>
-        <summary>run.json</summary>
-        <pre>{JSON.stringify({ model: run.model, recipe: run.recipe }, undefined, 2)}</pre>
-      </details>
-    </section>
   );
 }

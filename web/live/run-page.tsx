@@ -1,18 +1,20 @@
 /** One run: its figures, charts and everything else about it. */
-import { useState } from "preact/hooks";
+import { ChartControls } from "./chart-controls.tsx";
 import { upperBound } from "./columns.ts";
 import { Dynamics } from "./dynamics.tsx";
 import { formatCount, formatDuration, formatPercent, formatTime, type Language } from "./format.ts";
+import { PlanView } from "./plan-view.tsx";
 import { Replay } from "./replay.tsx";
 import { route, setQuery } from "./route.ts";
-import { type ChartSettings, RunCharts } from "./run-charts.tsx";
-import { Checkpoints, Cost, Events, Figure, Logs, Plan, Samples } from "./run-details.tsx";
+import { RunCharts } from "./run-charts.tsx";
+import { Checkpoints, Cost, Events, Figure, Logs, Samples } from "./run-details.tsx";
 import { statusText } from "./run-list.tsx";
 import type { RunStore } from "./run-store.ts";
 import { language, t, theme } from "./settings.ts";
 import { useSignal } from "./signal.ts";
 import type { TextKey } from "./text.ts";
 import { type FollowedRun, useRun } from "./use-run.ts";
+import { viewOf, xKinds } from "./view.ts";
 
 const tabs = ["overview", "samples", "dynamics", "events", "checkpoints", "logs", "plan"] as const;
 type Tab = (typeof tabs)[number];
@@ -23,18 +25,20 @@ export function RunPage({ id }: { readonly id: string }) {
   const { query } = useSignal(route);
   const run = useRun(id);
   const { store, description } = run;
-  const [cursor, setCursor] = useState<number>();
+  const view = viewOf(query);
+  const { step: steps, time: times } = store.columns;
+  // While all is being read, a moment in it may not have come yet.
+  const reached = view.at === undefined ? undefined : upperBound(steps.values, store.length, view.at);
+  const cursor = reached === undefined || reached >= store.length ? undefined : Math.max(1, reached);
+  const setCursor = (next: number | undefined) =>
+    setQuery({ at: next === undefined ? undefined : String(steps.values[Math.min(store.length, next) - 1]) });
   const length = Math.min(store.length, cursor ?? store.length);
   const tab = (tabs as readonly string[]).includes(query.get("tab") ?? "") ? (query.get("tab") as Tab) : "overview";
-  const settings: ChartSettings = {
-    xKind: (["step", "tokens", "time"] as const).find((kind) => kind === query.get("x")) ?? "step",
-    smoothing: Math.min(0.999, Math.max(0, Number(query.get("smooth") ?? 0.9) || 0)),
-    log: query.get("log") === "1",
-  };
-  const limit = length > 0 ? store.columns.time.values[length - 1]! : Number.POSITIVE_INFINITY;
-  const shownStep = cursor === undefined ? Number.POSITIVE_INFINITY : store.columns.step.values[length - 1]!;
+  const limit = length > 0 ? times.values[length - 1]! : Number.POSITIVE_INFINITY;
+  const shownStep = cursor === undefined ? Number.POSITIVE_INFINITY : steps.values[length - 1]!;
   const past = <T extends { readonly step: number }>(points: readonly T[]) =>
     cursor === undefined ? points : points.filter(({ step }) => step <= shownStep);
+  if (run.state === "missing") return <MissingRun id={id} />;
   return (
     <main class="run">
       <header class="run-header">
@@ -45,7 +49,7 @@ export function RunPage({ id }: { readonly id: string }) {
           {description?.name ?? id} <Connection run={run} />
         </h1>
         <Figures run={run} length={length} cursor={cursor} id={id} language={locale} />
-        <Replay store={store} cursor={cursor} onCursor={setCursor} language={locale} />
+        <Replay store={store} cursor={cursor} onCursor={setCursor} speed={view.speed} language={locale} />
       </header>
       <nav class="tabs" aria-label={t("overview")}>
         {tabs.map((each) => (
@@ -61,11 +65,11 @@ export function RunPage({ id }: { readonly id: string }) {
       </nav>
       {tab === "overview" && (
         <>
-          <ChartControls settings={settings} />
+          <ChartControls view={view} kinds={xKinds} />
           {store.length === 0 ? (
             <p class="empty">{t(run.state === "failed" ? "failed" : "loading")}</p>
           ) : (
-            <RunCharts store={store} length={length} settings={settings} language={locale} theme={mode} />
+            <RunCharts store={store} length={length} view={view} language={locale} theme={mode} />
           )}
         </>
       )}
@@ -79,20 +83,35 @@ export function RunPage({ id }: { readonly id: string }) {
       )}
       {tab === "checkpoints" && <Checkpoints id={id} version={store.timeline.length} language={locale} />}
       {tab === "logs" && <Logs id={id} language={locale} />}
-      {tab === "plan" && description && <Plan run={description} id={id} version={store.version} language={locale} />}
+      {tab === "plan" && description && <PlanView run={description} id={id} store={store} language={locale} />}
       {store.unreadable > 0 && <p class="meta">{t("unreadable").replace("{count}", String(store.unreadable))}</p>}
     </main>
   );
 }
 
 function Connection({ run: { state, description } }: { readonly run: FollowedRun }) {
+  // Of a run that is over, that it is followed is no news.
+  const isNews = state !== "live" || description === undefined || description.status === "running";
   return (
     <>
       {description && <span class={`status ${description.status}`}>{statusText(description.status)}</span>}
-      <span class={`connection ${state}`} role="status" data-state={state}>
+      <span class={isNews ? `connection ${state}` : "unseen"} role="status" data-state={state}>
         {t(state)}
       </span>
     </>
+  );
+}
+
+function MissingRun({ id }: { readonly id: string }) {
+  return (
+    <main class="absent">
+      <h1>{t("missing")}</h1>
+      <p>{t("missingRun").replace("{id}", id)}</p>
+      <p>{t("missingAdvice")}</p>
+      <a href="#/" class="button">
+        {t("back")}
+      </a>
+    </main>
   );
 }
 
@@ -160,60 +179,12 @@ function Figures({ run: { store, description }, length, cursor, id, language: lo
   );
 }
 
-/** Seconds in training, pauses left out, and steps a second lately. */
+/** Seconds in training, and steps a second lately. */
 function pace(store: RunStore, length: number): { trained: number; rate: number } {
-  const { time, step } = store.columns;
+  const { time, elapsed, step } = store.columns;
   if (length < 2) return { trained: 0, rate: 0 };
-  let trained = 0;
-  const from = Math.max(1, length - 2000);
-  // Far back in long runs, gaps are looked for only between blocks of steps.
-  const usual = (time.values[length - 1]! - time.values[from - 1]!) / (length - from + 1);
-  const stride = Math.max(1, Math.floor(length / 20_000));
-  for (let i = stride; i < length; i += stride) {
-    const gap = time.values[i]! - time.values[i - stride]!;
-    if (gap < Math.max(600, 50 * usual * stride)) trained += gap;
-  }
-  const back = upperBound(time.values, length, time.values[length - 1]! - 600);
-  const start = Math.min(length - 2, back);
-  const seconds = time.values[length - 1]! - time.values[start]!;
-  return { trained, rate: seconds > 0 ? (step.values[length - 1]! - step.values[start]!) / seconds : 0 };
-}
-
-function ChartControls({ settings }: { readonly settings: ChartSettings }) {
-  return (
-    <div class="controls chart-controls">
-      <label>
-        {t("xAxis")}
-        <select
-          value={settings.xKind}
-          onChange={(event) =>
-            setQuery({ x: event.currentTarget.value === "step" ? undefined : event.currentTarget.value })
-          }
-        >
-          <option value="step">{t("step")}</option>
-          <option value="tokens">{t("tokens")}</option>
-          <option value="time">{t("time")}</option>
-        </select>
-      </label>
-      <label>
-        {t("smoothing")}
-        <input
-          type="range"
-          min={0}
-          max={0.99}
-          step={0.01}
-          value={settings.smoothing}
-          onInput={(event) => setQuery({ smooth: event.currentTarget.value })}
-        />
-      </label>
-      <label>
-        <input
-          type="checkbox"
-          checked={settings.log}
-          onChange={() => setQuery({ log: settings.log ? undefined : "1" })}
-        />{" "}
-        {t("logScale")}
-      </label>
-    </div>
-  );
+  const start = Math.min(length - 2, upperBound(time.values, length, time.values[length - 1]! - 600));
+  const seconds = elapsed.values[length - 1]! - elapsed.values[start]!;
+  const rate = seconds > 0 ? (step.values[length - 1]! - step.values[start]!) / seconds : 0;
+  return { trained: elapsed.values[length - 1]!, rate };
 }

@@ -10,6 +10,7 @@ export const stepColumns = [
   "step",
   "tokens",
   "time",
+  "elapsed",
   "loss",
   "learningRate",
   "gradientNorm",
@@ -25,6 +26,8 @@ export interface ValidationPoint {
   readonly step: number;
   readonly tokens: number;
   readonly time: number;
+  /** Seconds in training. */
+  readonly elapsed: number;
   readonly nats: number;
   readonly bitsPerCharacter: number | undefined;
   readonly sources: Readonly<Record<string, { readonly nats: number; readonly bitsPerCharacter?: number }>>;
@@ -91,6 +94,9 @@ export function createRunStore(): RunStore {
   const timeline: TimelineEntry[] = [];
   let unreadable = 0;
   let version = 0;
+  /** Seconds in training until the last event: what lies between an attempt's last event and the next start is left out. */
+  let elapsed = 0;
+  let lastTime: number | undefined;
 
   function rewind(step: number): void {
     const { step: steps } = columns;
@@ -131,9 +137,15 @@ export function createRunStore(): RunStore {
       version++;
       const time = Date.parse(String(event.time)) / 1000;
       const step = typeof event.step === "number" ? event.step : undefined;
+      if (Number.isFinite(time) && event.type !== "note") {
+        if (lastTime !== undefined && event.type !== "start") elapsed += Math.max(0, time - lastTime);
+        lastTime = event.type === "start" ? time : Math.max(time, lastTime ?? time);
+      }
       switch (event.type) {
         case "step":
-          for (const name of stepColumns) columns[name].push(name === "time" ? time : number(event[name]));
+          for (const name of stepColumns) {
+            columns[name].push(name === "time" ? time : name === "elapsed" ? elapsed : number(event[name]));
+          }
           return;
         case "validation": {
           const bits = number(event.bitsPerCharacter);
@@ -141,6 +153,7 @@ export function createRunStore(): RunStore {
             step: step ?? 0,
             tokens: number(event.tokens),
             time,
+            elapsed,
             nats: number(event.nats),
             bitsPerCharacter: Number.isNaN(bits) ? undefined : bits,
             sources: (typeof event.sources === "object" && event.sources !== null

@@ -3,6 +3,7 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { fetchRun, type RunDescription, runBase } from "./api.ts";
 import { type ConnectionState, followRun, type RunFeed } from "./event-source.ts";
 import { createRunStore, type RunStore } from "./run-store.ts";
+import type { SharedStream } from "./shared-stream.ts";
 
 export interface FollowedRun {
   readonly store: RunStore;
@@ -15,7 +16,8 @@ export interface FollowedRun {
 const renderMs = 250;
 const loadingRenderMs = 1000;
 
-export function useRun(id: string): FollowedRun {
+/** `shared`: its events come with those of other runs. */
+export function useRun(id: string, shared?: SharedStream): FollowedRun {
   const [, render] = useState(0);
   const [description, setDescription] = useState<RunDescription>();
   const current = useRef<{ id: string; store: RunStore; feed: RunFeed } | undefined>(undefined);
@@ -38,7 +40,7 @@ export function useRun(id: string): FollowedRun {
         feed.state === "loading" && store.length > 0 ? loadingRenderMs : renderMs,
       );
     };
-    const feed = followRun(runBase(id), store, onChange);
+    const feed = followRun(runBase(id), store, onChange, shared?.of(id));
     current.current = { id, store, feed };
     load();
     render((n) => n + 1);
