@@ -238,6 +238,50 @@ test("only reading, short addresses, sensible offsets", async () => {
     assert.equal((await fetch(address(`api/runs/one/stream?from=${from}`))).status, 400);
 });
 
+test("several runs in one stream, each from where its reader is", async () => {
+  const sizes = ["one", "big"].map((id) => readFileSync(eventsOf(id)).length);
+  const received = new Map<string, { end: number; lines: string[] }>();
+  const places = `one~${sizes[0]! - 1 - readFileSync(eventsOf("one"), "utf8").trimEnd().split("\n").at(-1)!.length}`;
+  await new Promise<void>((resolve, reject) => {
+    const request = get(address(`api/stream?runs=${places},big~0,gone~0`), (response) => {
+      let rest = "";
+      response.setEncoding("utf8").on("data", (chunk: string) => {
+        const parts = (rest + chunk).split("\n\n");
+        rest = parts.pop()!;
+        for (const part of parts) {
+          const id = /^event: (.*)$/m.exec(part)?.[1];
+          if (id === undefined) continue;
+          const [end, ...lines] = [...part.matchAll(/^data: (.*)$/gm)].map(([, text]) => text!);
+          const known = received.get(id)?.lines ?? [];
+          received.set(id, { end: Number(end), lines: [...known, ...lines] });
+        }
+        if (received.get("one")?.end === sizes[0]! + addition.length && received.get("big")?.end === sizes[1]) {
+          request.destroy();
+          resolve();
+        } else if (received.size === 2 && !added) {
+          added = true;
+          appendFileSync(eventsOf("one"), addition);
+        }
+      });
+    });
+    let added = false;
+    const addition = `${stepLine(9999, {})}\n`;
+    request.on("error", (error) => (request.destroyed ? undefined : reject(error)));
+  });
+  assert.deepEqual(received.get("big")!.lines, readFileSync(eventsOf("big"), "utf8").trimEnd().split("\n"));
+  assert.deepEqual(received.get("one")!.lines, readFileSync(eventsOf("one"), "utf8").trimEnd().split("\n").slice(-2));
+  for (const bad of ["", "one", "one~x", "one~-1", "../x~0", Array(40).fill("one~0").join()])
+    assert.equal((await fetch(address(`api/stream?runs=${bad}`))).status, 400, bad);
+});
+
+test("runs asked for at once are all found when they have just appeared", async () => {
+  await new Promise((resolve) => setTimeout(resolve, 2100));
+  writeSyntheticRun(parent, { id: "sudden", steps: 3 });
+  const paths = ["run.json", "events.jsonl", "ledger.json", "log.json"].map((name) => `api/runs/sudden/${name}`);
+  const statuses = await Promise.all(paths.map(async (path) => (await fetch(address(path))).status));
+  assert.deepEqual(statuses, [200, 200, 200, 200]);
+});
+
 test("a run that is not there: 404 in JSON, what and what to do, in both languages", async () => {
   for (const [path, code] of [
     ["api/runs/nobody/run.json", "CPM_LIVE_NO_RUN"],

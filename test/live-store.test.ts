@@ -3,8 +3,11 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import fc from "fast-check";
 import { createColumn, decimate, smooth, upperBound } from "../web/live/columns.ts";
-import { formatBytes, formatCount, formatDuration } from "../web/live/format.ts";
+import { formatBytes, formatCount, formatDuration, formatTick } from "../web/live/format.ts";
+import { distinctLines, lineStyle } from "../web/live/line-styles.ts";
 import { createRunStore } from "../web/live/run-store.ts";
+import { differences, flatten } from "../web/live/settings-tree.ts";
+import { viewOf, zoomText } from "../web/live/view.ts";
 import { stepLine, syntheticLines } from "./support/synthetic-run.ts";
 
 test("a column keeps what was pushed, also after growing and cutting", () => {
@@ -118,4 +121,77 @@ test("numbers as readers write them", () => {
     ["0 s", "59 s", "1 h", "1 天 1 小时"],
   );
   assert.equal(formatBytes(1536), "1.50 KiB");
+});
+
+test("time in training leaves out what lies between attempts, not what a resume made void", () => {
+  const store = createRunStore();
+  const add = (seconds: number, event: object) =>
+    store.addLine(JSON.stringify({ time: new Date(1e12 + seconds * 1000).toISOString(), ...event }));
+  const step = (n: number) => ({ type: "step", step: n, tokens: 10 * n, loss: 1 });
+  add(0, { type: "start", step: 0, tokens: 0, attempt: 1 });
+  add(10, step(1));
+  add(20, step(2));
+  add(500, { type: "note", text: "while it stood still" });
+  add(1000, { type: "start", step: 1, tokens: 10, attempt: 2 });
+  add(1005, step(2));
+  add(1006, { type: "validation", step: 2, tokens: 20, nats: 1 });
+  const { elapsed, step: steps } = store.columns;
+  assert.deepEqual([...steps.values.subarray(0, store.length)], [1, 2]);
+  assert.deepEqual([...elapsed.values.subarray(0, store.length)], [10, 25]);
+  assert.equal(store.validations[0]!.elapsed, 26);
+});
+
+test("a view's settings come from its address, whatever stands there", () => {
+  const view = viewOf(new URLSearchParams("x=elapsed&smooth=0.5&log=1&zoom=100~250.5&at=0&speed=60"));
+  assert.deepEqual(view, { xKind: "elapsed", smoothing: 0.5, log: true, zoom: [100, 250.5], at: 0, speed: 60 });
+  const usual = { xKind: "step", smoothing: 0.9, log: false, zoom: undefined, at: undefined, speed: undefined };
+  for (const query of ["", "x=furlongs&smooth=a&log=yes&zoom=3~2&at=-1&speed=0", "zoom=1~2~3&at=Infinity&speed=x"])
+    assert.deepEqual(viewOf(new URLSearchParams(query)), usual);
+  fc.assert(
+    fc.property(
+      fc.double({ min: -1e9, max: 1e12, noNaN: true }),
+      fc.double({ min: 1e-3, max: 1e9, noNaN: true }),
+      (from, width) => {
+        const zoom = viewOf(new URLSearchParams({ zoom: zoomText([from, from + width])! })).zoom;
+        if (from + width === from) return;
+        assert.ok(
+          zoom === undefined
+            ? width < 1e-6 * Math.abs(from)
+            : Math.abs(zoom[0] - from) <= 1e-3 * width + 1e-6 * Math.abs(from),
+        );
+      },
+    ),
+  );
+});
+
+test("what differs among recipes: nested keys, what one lacks, no names and places", () => {
+  const first = flatten({
+    rows: 4,
+    name: "a",
+    schedule: { kind: "cosine", peak: 0.01 },
+    groups: [{ match: "x", rate: 1 }],
+  });
+  const second = flatten({ rows: 8, name: "b", schedule: { kind: "cosine", peak: 0.02 }, groups: [], seeds: [1, 2] });
+  assert.deepEqual(differences([first, second]), [
+    { key: "rows", values: ["4", "8"] },
+    { key: "schedule.peak", values: ["0.01", "0.02"] },
+    { key: "groups[0].match", values: ["x", undefined] },
+    { key: "groups[0].rate", values: ["1", undefined] },
+    { key: "groups", values: [undefined, ""] },
+    { key: "seeds", values: [undefined, "1, 2"] },
+  ]);
+  assert.deepEqual(differences([first, first]), []);
+});
+
+test("lines can be told apart", () => {
+  const styles = Array.from({ length: distinctLines }, (_, i) => JSON.stringify(lineStyle(i)));
+  assert.equal(new Set(styles).size, 24);
+});
+
+test("ticks of an axis have the digits in which they differ", () => {
+  const ticks = (step: number) => [0, 1, 2, 3].map((i) => formatTick(step * i, step, "en"));
+  assert.deepEqual(ticks(0.25), ["0", "0.25", "0.50", "0.75"]);
+  assert.deepEqual(ticks(2), ["0", "2", "4", "6"]);
+  assert.deepEqual(ticks(0.0002), ["0", "0.0002", "0.0004", "0.0006"]);
+  assert.deepEqual(ticks(500).at(-1), "1,500");
 });

@@ -5,7 +5,7 @@ import "uplot/dist/uPlot.min.css";
 import { decimate, upperBound } from "./columns.ts";
 import { drawNever, drawSoon } from "./draw-queue.ts";
 import { formatCount, formatDuration, formatNumber, formatTick, formatTime, type Language } from "./format.ts";
-import { lineBackground } from "./line-styles.tsx";
+import { lineBackground } from "./line-styles.ts";
 import { setQuery } from "./route.ts";
 import { t } from "./settings.ts";
 import { type XKind, xNames, type Zoom, zoomText } from "./view.ts";

@@ -3,7 +3,7 @@ import { useMemo } from "preact/hooks";
 import { Chart, type ChartMarker, type ChartSeries } from "./chart.tsx";
 import { smooth, upperBound } from "./columns.ts";
 import { formatBytes, formatCount, formatNumber, formatPercent, type Language } from "./format.ts";
-import { lineStyle } from "./line-styles.tsx";
+import { lineStyle } from "./line-styles.ts";
 import type { RunStore, StepColumn } from "./run-store.ts";
 import { t } from "./settings.ts";
 import type { View } from "./view.ts";

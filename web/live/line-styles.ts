@@ -18,24 +18,7 @@ export function lineStyle(index: number): LineStyle {
   return { color: colors[place % colors.length]!, dash: dashes[Math.floor(place / colors.length)]! };
 }
 
-/** The line as a legend shows it. */
-export function LineSample({ style: { color, dash } }: { readonly style: LineStyle }) {
-  return (
-    <svg class="line-sample" viewBox="0 0 28 8" width="28" height="8" aria-hidden="true">
-      <line
-        x1="1"
-        y1="4"
-        x2="27"
-        y2="4"
-        stroke={`var(${color})`}
-        stroke-width="2.5"
-        stroke-dasharray={dash.join(" ")}
-      />
-    </svg>
-  );
-}
-
-/** The same as a background. */
+/** The line as a background, for legends. */
 export function lineBackground(color: string, [dash, gap = 0]: readonly number[] = []): string {
   return dash === undefined
     ? color
