@@ -20,6 +20,7 @@ import {
   sourceShape,
 } from "./layout.ts";
 import { findWeights, openRaw } from "./open-raw.ts";
+import { type PackedWeight, packedWeight, partNames, unpackWeight, withoutParts } from "./packed-weight.ts";
 import {
   elementBytes,
   type RawCheckpoint,
@@ -42,6 +43,8 @@ export interface CheckpointTensor {
   read(): Promise<HostArray>;
   /** The elements as float32. */
   readFloat32(): Promise<Float32Array>;
+  /** What the file holds in its place, where it is packed in 4 or 8 bits; `read` unpacks it. */
+  readonly packed?: PackedWeight | undefined;
 }
 
 export interface Checkpoint {
@@ -125,12 +128,15 @@ export async function checkpointOf(
   },
 ): Promise<Checkpoint> {
   const { config: given, configPath, hfConfig = false } = known;
-  const detected = detectLayout(raw.tensors.keys(), where, hfConfig);
+  const detected = detectLayout(withoutParts(raw.tensors.keys()), where, hfConfig);
   const { config, assumptions } = given ? { config: given, assumptions: [] } : inferConfig(raw, detected);
   const tensors = collect(raw, config, detected, where, configPath ?? (given ? "the given config" : undefined));
   if (detected.layout === "hf-cpmant") await checkTiedHead(raw, config, detected);
   const used = new Set(redundantNames(config, detected));
-  for (const { source } of tensors.values()) used.add(source.name);
+  for (const { source, shown } of tensors.values()) {
+    used.add(source.name);
+    if (shown.packed) for (const part of partNames(source.name)) used.add(part);
+  }
   const close = () => raw.close();
   return {
     config,
@@ -165,12 +171,17 @@ function collect(
   const missing: string[] = [];
   for (const parameter of parameterTable(config)) {
     const source = parameterSource(parameter, config, detected);
+    const expected = sourceShape(parameter, config, source);
     const stored = raw.tensors.get(source.name);
+    const packed = stored ? undefined : packedWeight(raw.tensors, source.name, expected, where);
+    if (packed !== undefined) {
+      tensors.set(parameter.name, { source, shown: presentPacked(parameter, source, packed, where) });
+      continue;
+    }
     if (stored === undefined) {
       missing.push(parameter.name);
       continue;
     }
-    const expected = sourceShape(parameter, config, source);
     if (stored.shape.length !== expected.length || !expected.every((size, axis) => size === stored.shape[axis])) {
       throw new CheckpointError("CPM_CHECKPOINT_SHAPE", "a parameter has another shape than the config says", {
         where: `${where}: ${source.name}`,
@@ -238,4 +249,35 @@ function present(parameter: Parameter, source: ParameterSource, stored: RawTenso
     byteLength: byteLength(dtype, shape),
   };
   return { name, shape, dtype, location, read: readStored, readFloat32 };
+}
+
+/** A packed weight under the parameter's own name; its elements are unpacked when they are read. */
+function presentPacked(
+  parameter: Parameter,
+  source: ParameterSource,
+  packed: PackedWeight,
+  where: string,
+): CheckpointTensor {
+  const { name, shape } = parameter;
+  if (source.scale !== 1 || source.rows !== undefined) {
+    throw new CheckpointError("CPM_CHECKPOINT_LAYOUT", "packed weights stand under names of another layout", {
+      where: `${where}: ${source.name}`,
+      expected: "packed weights in CPM-Live's layout",
+      hint: "Convert the model to CPM-Live's layout first, then quantise it.",
+    });
+  }
+  const readFloat32 = async (): Promise<Float32Array> => {
+    const [bytes, scales, zeros] = await Promise.all([
+      packed.packed.read(),
+      packed.scales.read(),
+      packed.zeros?.read(),
+    ]);
+    const values = {
+      packed: bytes as Uint8Array,
+      scales: scales as Float32Array,
+      zeros: zeros as Uint8Array | undefined,
+    };
+    return unpackWeight(values, packed, shape as readonly [number, number]);
+  };
+  return { name, shape, dtype: "float32", location: undefined, read: readFloat32, readFloat32, packed };
 }

@@ -17,6 +17,13 @@ export interface WritableTensor {
   readonly dtype: DType;
   readonly shape: readonly number[];
   read(): HostArray | Promise<HostArray>;
+  /** Its place among others of this kind is as given: whoever makes it makes them in this order. */
+  readonly inOrder?: boolean;
+  /**
+   * What a model's folder holds in its place: the parts of a packed weight. They are read in their order, those of one byte
+   * an element that may have any length (zeros) behind all others.
+   */
+  readonly parts?: readonly WritableTensor[] | undefined;
 }
 
 export const weightsFile = "model.safetensors";
@@ -54,8 +61,10 @@ export async function writeSafetensors(
   }
 }
 
+/** By falling element width; tensors whose order matters (parts of packed weights) keep it and come last. */
 function layOut(tensors: readonly WritableTensor[]): readonly WritableTensor[] {
-  return tensors.toSorted((a, b) => elementBytes(b.dtype) - elementBytes(a.dtype));
+  const [free, fixed] = [tensors.filter(({ inOrder }) => !inOrder), tensors.filter(({ inOrder }) => inOrder)];
+  return [...free.toSorted((a, b) => elementBytes(b.dtype) - elementBytes(a.dtype)), ...fixed];
 }
 
 function headerOf(
@@ -69,6 +78,7 @@ function headerOf(
   for (const { name, dtype, shape } of tensors) {
     checkTensorName(name, where);
     if (Object.hasOwn(header, name)) throw new Error(`internal: two tensors are named ${name}`);
+    if (offset % elementBytes(dtype) !== 0) throw new Error(`internal: ${name} would lie at ${offset}, unaligned`);
     const end = offset + byteLength(dtype, shape);
     header[name] = { dtype: safetensorsDType(dtype), shape, data_offsets: [offset, end] };
     offset = end;

@@ -126,12 +126,18 @@ function liveWritable(
   byName: ReadonlyMap<string, WritableTensor>,
   dtype: WeightDType | undefined,
 ): WritableTensor[] {
-  return parameterTable(config).map(({ name }) => {
-    const tensor = byName.get(name)!;
-    if (dtype === undefined || dtype === tensor.dtype) return tensor;
-    const read = async () => fromFloat32(toFloat32(await tensor.read(), tensor.dtype, name), dtype, name);
-    return { name, dtype, shape: tensor.shape, read };
-  });
+  const table = parameterTable(config).map(({ name }) => byName.get(name)!);
+  const parts = table.flatMap((tensor) => tensor.parts ?? []).map((part) => ({ ...part, inOrder: true }));
+  const isLast = ({ name }: WritableTensor) => name.endsWith(".zeros");
+  const plain = table
+    .filter(({ parts }) => parts === undefined)
+    .map((tensor): WritableTensor => {
+      const { name } = tensor;
+      if (dtype === undefined || dtype === tensor.dtype) return tensor;
+      const read = async () => fromFloat32(toFloat32(await tensor.read(), tensor.dtype, name), dtype, name);
+      return { name, dtype, shape: tensor.shape, read };
+    });
+  return [...plain, ...parts.filter((part) => !isLast(part)), ...parts.filter(isLast)];
 }
 
 function hfWritable(

@@ -51,6 +51,16 @@ export const verbs: readonly Verb[] = [
     load: () => import("./verbs/convert.ts"),
   },
   {
+    name: "init",
+    summary: { zh: "生成随机权重的模型", en: "make a model with random weights" },
+    load: () => import("./verbs/init.ts"),
+  },
+  {
+    name: "quantize",
+    summary: { zh: "把权重压成 8 位或 4 位", en: "pack weights into 8 or 4 bits" },
+    load: () => import("./verbs/quantize.ts"),
+  },
+  {
     name: "data build",
     summary: { zh: "把文本做成训练用的数据集", en: "make a data set for training out of text" },
     load: () => import("./verbs/data-build.ts"),

@@ -44,6 +44,7 @@ export {
   createTextGenerator,
   decodingBytes,
   type EncodedPrompt,
+  findVocabulary,
   type OpenedTextModel,
   type OpenTextModelOptions,
   openTextModel,
@@ -53,4 +54,5 @@ export {
   type TextResult,
   vocabularyNames,
 } from "./text-generator.ts";
+export { hasPacked, type ModelTensors } from "./weight-ports.ts";
 export { loadWeights, type Weights } from "./weights.ts";

@@ -83,10 +83,16 @@ export async function openTextModel(
   };
 }
 
-async function vocabularyBeside(path: string): Promise<string> {
+/** The vocabulary beside a model's weights, if there is one. */
+export async function findVocabulary(path: string): Promise<string | undefined> {
   const { folder } = await findWeights(path);
-  const found = vocabularyNames.map((name) => join(folder, name)).find((candidate) => existsSync(candidate));
+  return vocabularyNames.map((name) => join(folder, name)).find((candidate) => existsSync(candidate));
+}
+
+async function vocabularyBeside(path: string): Promise<string> {
+  const found = await findVocabulary(path);
   if (found !== undefined) return found;
+  const { folder } = await findWeights(path);
   throw new ConfigError("CPM_INFER_VOCABULARY", "there is no vocabulary beside the model", {
     where: folder,
     expected: vocabularyNames.join(" or "),

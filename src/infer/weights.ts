@@ -4,11 +4,12 @@
  *
  * Mapped weights cost no memory of the process: their pages are the file cache's, shared by all that use the file.
  */
-import type { Checkpoint } from "../checkpoint/index.ts";
+import type { Checkpoint, PackedPart } from "../checkpoint/index.ts";
 import { parameterTable } from "../model/parameters.ts";
+import type { DType } from "../runtime/dtype.ts";
 import type { DeviceTensor, Runtime } from "../runtime/runtime.ts";
 
-/** Parameters by their CPM-Live names, float32. */
+/** Parameters by their CPM-Live names, float32; of packed ones the parts (`NAME.packed`, `NAME.scales`, `NAME.zeros`). */
 export interface Weights {
   readonly tensors: ReadonlyMap<string, DeviceTensor>;
   /** Bytes that are mapped rather than held. */
@@ -18,7 +19,7 @@ export interface Weights {
 
 /** A runtime that can lay tensors over files. */
 interface MappingRuntime extends Runtime {
-  mapTensor(path: string, byteOffset: number, dtype: "float32", shape: readonly number[]): DeviceTensor;
+  mapTensor(path: string, byteOffset: number, dtype: DType, shape: readonly number[]): DeviceTensor;
 }
 
 function canMap(runtime: Runtime): runtime is MappingRuntime {
@@ -34,15 +35,29 @@ export async function loadWeights(runtime: Runtime, checkpoint: Checkpoint): Pro
     tensors.clear();
   };
   try {
-    for (const { name } of parameterTable(checkpoint.config)) {
-      const { dtype, shape, location, readFloat32 } = checkpoint.tensor(name);
-      if (dtype === "float32" && location && canMap(runtime)) {
+    const load = async (name: string, { dtype, shape, location, read }: PackedPart): Promise<void> => {
+      if (location && canMap(runtime)) {
         const tensor = runtime.mapTensor(location.file, location.byteOffset, dtype, shape);
         tensors.set(name, tensor);
         mappedBytes += tensor.byteLength;
-      } else {
-        tensors.set(name, runtime.upload(await readFloat32(), "float32", shape));
+      } else tensors.set(name, runtime.upload(await read(), dtype, shape));
+    };
+    for (const { name } of parameterTable(checkpoint.config)) {
+      const tensor = checkpoint.tensor(name);
+      if (tensor.packed) {
+        const { packed, scales, zeros } = tensor.packed;
+        await load(`${name}.packed`, packed);
+        await load(`${name}.scales`, scales);
+        if (zeros) await load(`${name}.zeros`, zeros);
+        continue;
       }
+      const isReady = tensor.dtype === "float32";
+      await load(name, {
+        dtype: "float32",
+        shape: tensor.shape,
+        location: isReady ? tensor.location : undefined,
+        read: () => tensor.readFloat32(),
+      });
     }
   } catch (error) {
     dispose();

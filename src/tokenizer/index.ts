@@ -2,6 +2,7 @@
 export { type AntTokenizerOptions, createAntTokenizer } from "./ant-tokenizer.ts";
 export { createDetokenizer, type Detokenizer } from "./detokenizer.ts";
 export { createJieba, type Jieba } from "./jieba.ts";
+export { placeholderVocabulary } from "./placeholder-vocabulary.ts";
 export type { DecodeOptions, EncodeOptions, Encoding, Piece, Tokenizer } from "./tokenizer.ts";
 export {
   createVocabularyTrainer,

@@ -248,6 +248,19 @@ export function fillUniform(out: Float32Array, seed: Seed, stream: Stream, low =
   }
 }
 
+/** out[i] = word `start + i` of (seed, stream): the same words however the array is split. */
+export function fillWords(out: Uint32Array, seed: Seed, stream: Stream, start = 0): void {
+  const [key0, key1] = seedWords(seed);
+  const [stream0, stream1] = streamWords(stream);
+  const end = checkedStart(start) + out.length;
+  const words = new Uint32Array(4);
+  for (let block = Math.floor(start / 4); block * 4 < end; block++) {
+    philox(words, block, block / TWO_TO_32, stream0, stream1, key0, key1);
+    const first = block * 4 - start;
+    for (let i = Math.max(0, -first); i < 4 && first + i < out.length; i++) out[first + i] = words[i]!;
+  }
+}
+
 function seedWords(seed: Seed): Words {
   const valid = typeof seed === "bigint" ? seed >= 0n && seed < 2n ** 64n : Number.isSafeInteger(seed) && seed >= 0;
   if (!valid) {

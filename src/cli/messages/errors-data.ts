@@ -294,4 +294,9 @@ export const dataErrors: ErrorEntries = {
     en: "The output folder exists already.",
     remedy: { zh: "换一个 --output，或先移走它。", en: "Give another --output, or move it away first." },
   },
+  CPM_QUANTIZE_GROUP: {
+    zh: "共用一个缩放系数的输入数不对。",
+    en: "The size of a group is wrong.",
+    remedy: { zh: "使用 16、32、64、128 或 256。", en: "Use 16, 32, 64, 128 or 256." },
+  },
 };

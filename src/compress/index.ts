@@ -1,0 +1,17 @@
+/** Making models smaller. */
+export {
+  formatFor,
+  packedBytes,
+  type QuantizedParameter,
+  type QuantizeOptions,
+  quantizeCheckpoint,
+  quantizedTensors,
+} from "./quantize-model.ts";
+export { type RandomModelOptions, randomTensors } from "./random-model.ts";
+export {
+  fittingGroup,
+  type RoundedWeight,
+  type RoundingError,
+  type RoundingOptions,
+  roundToNearest,
+} from "./round-to-nearest.ts";
