@@ -70,7 +70,7 @@ async function prepare({ step: options = {}, optimizer: settings = {}, parts = {
   const arena = () => createArena(runtime, layout);
   const [parameters, gradients] = [arena(), arena()];
   const moments: Moments = { first: arena(), second: arena(), ...(settings.ema && { ema: arena() }) };
-  for (const { name, kind } of layout.parameters) {
+  for (const { name, kind } of table) {
     const view = parameters.tensors.get(name)!.view() as Float32Array;
     if (kind === "norm") view.fill(1);
     else fillNormal(view, 1, name, 0, kind === "embedding" ? 0.02 : 1);

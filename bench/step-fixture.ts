@@ -63,7 +63,7 @@ export async function benchStep(
   const layout = arenaLayout(parameterTable(config));
   const arena = () => createArena(runtime, layout);
   const [parameters, gradients, moments] = [arena(), arena(), { first: arena(), second: arena() }];
-  for (const { name, kind } of layout.parameters) {
+  for (const { name, kind } of parameterTable(config)) {
     const view = parameters.tensors.get(name)!.view() as Float32Array;
     if (kind === "norm") view.fill(1);
     else fillNormal(view, 1, name, 0, kind === "embedding" ? 0.02 : 1);

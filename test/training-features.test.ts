@@ -71,7 +71,7 @@ function world(runtime: Runtime, groups: readonly ParameterGroup[] = [], model =
   const table = parameterTable(model);
   const layout = arenaLayout(table, groups.length > 0 ? groupOf(groups, table) : undefined);
   const [parameters, gradients] = [createArena(runtime, layout), createArena(runtime, layout)];
-  for (const { name, kind } of layout.parameters) {
+  for (const { name, kind } of table) {
     const view = parameters.tensors.get(name)!.view() as Float32Array;
     if (kind === "norm") view.fill(1);
     else fillNormal(view, 3, name, 0, kind === "embedding" ? 0.5 : 1);

@@ -5,7 +5,9 @@
  * weights "packed" each layer has its own, with the weights fixed in them in the runtime's fastest form; with "shared" one
  * program of a kind serves all layers and takes the weights as they lie.
  */
+import type { Graph } from "../graph/index.ts";
 import { layerMask, type ModelConfig } from "../model/config.ts";
+import { type Graft, type Grafts, graftBindings } from "../model/graft.ts";
 import { attentionNames, ffnNames, names } from "../model/parameters.ts";
 import type { DeviceTensor, Program, ProgramSource, Runtime } from "../runtime/runtime.ts";
 import {
@@ -35,6 +37,8 @@ export interface CompiledLayer {
   readonly project: WeightedProgram | undefined;
   /** h, mixed → next. */
   readonly finish: WeightedProgram;
+  /** What the prompt's attention is given beside the projections: a prefix. */
+  readonly promptInputs: Tensors;
 }
 
 export interface CompiledModel {
@@ -54,6 +58,8 @@ export interface CompileModelOptions {
   /** S: slots of a row's cache, the soft prompt included. */
   readonly slots: number;
   readonly weights: "packed" | "shared";
+  /** Changes to the programs, whose tensors are among the model's by name. */
+  readonly grafts?: Grafts | undefined;
 }
 
 /** Runs a program with its weights. */
@@ -66,7 +72,7 @@ export async function compileModel(
   runtime: Runtime,
   config: ModelConfig,
   tensors: ModelTensors,
-  { slots, weights }: CompileModelOptions,
+  { slots, weights, grafts }: CompileModelOptions,
 ): Promise<CompiledModel> {
   const owned: Program[] = [];
   const dispose = () => {
@@ -83,19 +89,32 @@ export async function compileModel(
     weights: given,
   });
   const byKind = new Map<string, Program>();
-  const weighted = async ({ graph, given, formats }: ProgramWithWeights): Promise<WeightedProgram> => {
+  const weighted = async ({ graph, given, formats }: ProgramWithWeights, graft?: Graft): Promise<WeightedProgram> => {
     if (weights === "packed") return { program: await compile(graph, given), weights: {} };
-    const kind = `${graph.name} ${formats}`;
+    const kind = `${graph.name} ${formats} ${graft?.key ?? ""}`;
     const program = byKind.get(kind) ?? (await compile(graph));
     byKind.set(kind, program);
     return { program, weights: given };
+  };
+  /** A program with those of the ports' tensors, its graft's among them, that it takes. */
+  const filled = (graph: Graph, ports: readonly (readonly [string, string])[], graft?: Graft): ProgramWithWeights => {
+    const all = [...ports, ...Object.entries(graftBindings(graft, (name) => name))];
+    const taken = new Set(graph.inputs.map(({ name }) => name));
+    return withWeights(
+      graph,
+      all.filter(([port]) => taken.has(port)),
+      tensors,
+    );
   };
   try {
     const token = ["params.token", names.token] as const;
     const segment = ["params.segment", names.segment] as const;
     const prompt = ["params.prompt", names.prompt] as const;
-    const projection = projectProgram(config);
     const layers: CompiledLayer[] = [];
+    const { embed, head, prefixSlots = 0 } = grafts ?? {};
+    /** A prefix is before every attention's keys, in tensors of each layer. */
+    const prefixed = prefixSlots > 0;
+    const withPrefix = prefixed ? grafts?.blocks.find(Boolean) : undefined;
     for (let layer = 0; layer < config.layers; layer++) {
       const mask = layerMask(config, layer);
       const [attentionAbsent, ffnAbsent] = mask;
@@ -107,24 +126,25 @@ export async function compileModel(
         ...(attentionAbsent ? [] : ports("attention", { out })),
         ...(ffnAbsent ? [] : ports("ffn", ffnNames(layer))),
       ];
+      const graft = grafts?.blocks[layer];
+      const projection = filled(projectProgram(config, graft), ports("attention", beginning), graft);
       layers.push({
         layer,
-        project: attentionAbsent
-          ? undefined
-          : await weighted(withWeights(projection, ports("attention", beginning), tensors)),
-        finish: await weighted(withWeights(finishProgram(config, mask), ending, tensors)),
+        project: attentionAbsent ? undefined : await weighted(projection, graft),
+        finish: await weighted(filled(finishProgram(config, mask, graft), ending, graft), graft),
+        promptInputs: prefixed ? filled(promptAttentionProgram(config, graft), [], graft).given : {},
       });
     }
     const norm = ["params.norm", names.outputNorm] as const;
     return {
       layers,
-      prefillEmbed: await open(withWeights(prefillEmbedProgram(config), [token, segment, prompt], tensors)),
+      prefillEmbed: await open(filled(prefillEmbedProgram(config, embed), [token, segment, prompt], embed)),
       prefillBias: await open(withWeights(prefillBiasProgram(config), [["table", names.positionBias]], tensors)),
       decodeEmbed: await open(withWeights(decodeEmbedProgram(config), [token, segment], tensors)),
-      promptAttention: await compile(promptAttentionProgram(config)),
+      promptAttention: await compile(promptAttentionProgram(config, withPrefix)),
       cachedAttention: await compile(cachedAttentionProgram(config, slots)),
-      logits: await weighted(withWeights(logitsProgram(config), [norm, token], tensors)),
-      hidden: await open(withWeights(hiddenProgram(config), [["norm", names.outputNorm]], tensors)),
+      logits: await weighted(filled(logitsProgram(config, head), [norm, token], head), head),
+      hidden: await open(filled(hiddenProgram(config, head), [norm], head)),
       dispose,
     };
   } catch (error) {

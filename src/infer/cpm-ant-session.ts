@@ -7,6 +7,7 @@
  */
 import type { ModelConfig } from "../model/config.ts";
 import type { LayerCache } from "../model/cpm-ant.ts";
+import type { Grafts } from "../model/graft.ts";
 import { names } from "../model/parameters.ts";
 import type { DeviceTensor, Runtime } from "../runtime/runtime.ts";
 import { ConfigError, DataError } from "../util/error.ts";
@@ -31,6 +32,8 @@ export interface CpmAntSessionOptions {
   readonly weights?: "packed" | "shared";
   /** Tokens of all rows together that one pass of `extend` takes; more take several passes. Default 128. */
   readonly passTokens?: number;
+  /** Changes to the model's programs, whose tensors are among the parameters by name. */
+  readonly grafts?: Grafts | undefined;
 }
 
 /**
@@ -42,22 +45,26 @@ export interface CpmAntSessionOptions {
  */
 export async function createCpmAntSession(
   runtime: Runtime,
-  config: ModelConfig,
+  base: ModelConfig,
   parameters: ModelTensors,
   options: CpmAntSessionOptions = {},
 ): Promise<ContinuousSession> {
   const { capacityTokens = 512, promptTask = 2, segment = 2, weights = "packed", rowCapacity = 1 } = options;
-  const { passTokens = 128 } = options;
+  const { passTokens = 128, grafts } = options;
+  const config = grafts?.config ?? base;
   checkOptions(config, { promptTask, segment, capacityTokens });
   const { promptLength: P, vocabSize: V } = config;
-  const slots = P + capacityTokens;
+  /** Slots before each row's own, the same for all. */
+  const X = grafts?.prefixSlots ?? 0;
+  const slots = X + P + capacityTokens;
   const tableTensor = parameters.get(names.positionBias)!;
-  const decodeBias = createDecodeBias(config, (await runtime.download(tableTensor)) as Float32Array, slots, segment);
-  const programs = await compileModel(runtime, config, parameters, { slots, weights });
+  const table = (await runtime.download(tableTensor)) as Float32Array;
+  const decodeBias = createDecodeBias(config, table, slots, segment, X);
+  const programs = await compileModel(runtime, config, parameters, { slots, weights, grafts });
   const tokenStep = createTokenStep(runtime, config, programs, decodeBias, { slots, segment });
 
   let cache: KeyValueCache | undefined;
-  /** Slots in use of each row, the soft prompt included. */
+  /** Slots in use of each row, prefix and soft prompt included. */
   let lengths = new Int32Array(0);
   /** Of these, what the prompts take: it cannot be cut. */
   let promptLengths = new Int32Array(0);
@@ -86,9 +93,9 @@ export async function createCpmAntSession(
     beginRowPass(runtime, config, programs, rows, { promptTask, segment, ...settings });
   /** Of each prompt's last token. */
   const lastLogits = (pass: RowPass, ends: Int32Array) =>
-    pass.logits(ends.map((length, row) => row * pass.columns + length - 1));
+    pass.logits(ends.map((length, row) => row * pass.columns + length - X - 1));
   const lengthsOf = (prompts: readonly (readonly number[])[]) =>
-    Int32Array.from(prompts, (prompt) => P + prompt.length);
+    Int32Array.from(prompts, (prompt) => X + P + prompt.length);
 
   async function prefill(prompts: readonly (readonly number[])[]): Promise<Float32Array> {
     checkPrompts(prompts, V, capacityTokens);

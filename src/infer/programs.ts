@@ -9,6 +9,7 @@
 import {
   type Dim,
   dim,
+  dropUnusedInputs,
   type Graph,
   gather,
   optimize,
@@ -17,6 +18,9 @@ import {
   sizeOf,
   spec,
   subDims,
+  type Tensor,
+  type TensorsOf,
+  type Tree,
   trace,
 } from "../graph/index.ts";
 import type { LayerMask, ModelConfig } from "../model/config.ts";
@@ -35,6 +39,7 @@ import {
   project,
   scoreBias,
 } from "../model/cpm-ant.ts";
+import { type Graft, grafted, graftedSpecs } from "../model/graft.ts";
 
 const B = dim("B");
 const T = dim("T");
@@ -49,15 +54,26 @@ function int(...shape: Dim[]) {
   return spec("int32", shape);
 }
 
+/** A traced program with its graft, which may leave inputs without use or bring some that this program has no use for. */
+function traced<Specs extends object>(
+  name: string,
+  run: (args: TensorsOf<Specs>) => Tree<Tensor>,
+  specs: Specs,
+  graft: Graft | undefined,
+): Graph {
+  if (graft === undefined) return optimize(trace(name, run, specs));
+  const changed = grafted(run as (args: object) => object, graft) as typeof run;
+  return dropUnusedInputs(optimize(trace(name, changed, graftedSpecs(specs, graft))));
+}
+
 /** Ids → stream `[B, T, D]`. */
-export function prefillEmbedProgram(config: ModelConfig): Graph {
+export function prefillEmbedProgram(config: ModelConfig, graft?: Graft): Graph {
   const P = config.promptLength;
-  return optimize(
-    trace(
-      "prefill-embed",
-      ({ params, prompt, tokens, segment }) => ({ h: embed(config, params, prompt, tokens, segment) }),
-      { params: embeddingSpecs(config), prompt: int(B, P), tokens: int(B, subDims(T, P)), segment: int(B, T) },
-    ),
+  return traced(
+    "prefill-embed",
+    ({ params, prompt, tokens, segment }) => ({ h: embed(config, params, prompt, tokens, segment) }),
+    { params: embeddingSpecs(config), prompt: int(B, P), tokens: int(B, subDims(T, P)), segment: int(B, T) },
+    graft,
   );
 }
 
@@ -85,13 +101,13 @@ export function decodeEmbedProgram(config: ModelConfig): Graph {
 }
 
 /** Stream → queries, keys and values `[B, T, H·E]`: a block's beginning, where it has attention. */
-export function projectProgram(config: ModelConfig): Graph {
+export function projectProgram(config: ModelConfig, graft?: Graft): Graph {
   const { norm, q, k, v } = blockSpecs(config, [false, true]).attention!;
-  return optimize(
-    trace("project", ({ params, h }) => ({ ...project(config, params.attention, h) }), {
-      params: { attention: { norm, q, k, v } },
-      h: float(B, T, config.dimModel),
-    }),
+  return traced(
+    "project",
+    ({ params, h }) => ({ ...project(config, params.attention, h) }),
+    { params: { attention: { norm, q, k, v } }, h: float(B, T, config.dimModel) },
+    graft,
   );
 }
 
@@ -106,13 +122,12 @@ function cacheSpecs(config: ModelConfig, S: number) {
 }
 
 /** Queries, keys and values of a whole prompt → what they see, and `cache.keys`, `cache.values` `[B, H, T, E′]`. */
-export function promptAttentionProgram(config: ModelConfig): Graph {
-  return optimize(
-    trace("prompt-attention", ({ bias, seen, ...projected }) => ({ ...mixPrompt(config, projected, bias, seen) }), {
-      ...projections(config, T),
-      bias: float(B, config.heads, T, T),
-      seen: float(B, T, 1),
-    }),
+export function promptAttentionProgram(config: ModelConfig, graft?: Graft): Graph {
+  return traced(
+    "prompt-attention",
+    ({ bias, seen, q, k, v }) => ({ ...mixPrompt(config, { q, k, v }, bias, seen) }),
+    { ...projections(config, T), bias: float(B, config.heads, T, T), seen: float(B, T, 1) },
+    graft,
   );
 }
 
@@ -136,47 +151,48 @@ export function cachedAttentionProgram(config: ModelConfig, S: number): Graph {
 }
 
 /** Stream and what attention saw → stream: a block's end. */
-export function finishProgram(config: ModelConfig, mask: LayerMask): Graph {
+export function finishProgram(config: ModelConfig, mask: LayerMask, graft?: Graft): Graph {
   const { attention, ffn } = blockSpecs(config, mask);
   const h = float(B, T, config.dimModel);
   const name = `finish${attention ? "A" : "-"}${ffn ? "F" : "-"}`;
-  if (!attention)
-    return optimize(
-      trace(name, ({ params, h }) => ({ next: finishBlock(config, params, h) }), { params: { ffn: ffn! }, h }),
-    );
-  return optimize(
-    trace(name, ({ params, h, mixed }) => ({ next: finishBlock(config, params, h, mixed) }), {
+  if (!attention) {
+    const specs = { params: { ffn: ffn! }, h };
+    return traced(name, ({ params, h }) => ({ next: finishBlock(config, params, h) }), specs, graft);
+  }
+  return traced(
+    name,
+    ({ params, h, mixed }) => ({ next: finishBlock(config, params, h, mixed) }),
+    {
       params: { attention: { out: attention.out }, ...(ffn && { ffn }) },
       h,
       mixed: float(B, T, config.heads * config.dimHead),
-    }),
+    },
+    graft,
   );
 }
 
 /** Chosen positions of the stream (`[M]` rows of `[B·T, D]`) → logits `[M, V]`. */
-export function logitsProgram(config: ModelConfig): Graph {
-  return optimize(
-    trace(
-      "logits",
-      ({ params, h, positions }) => {
-        const h_ND = reshape(h, [sizeOf([B, T]), config.dimModel]);
-        return { logits: head(config, params, gather(h_ND, positions)).logits };
-      },
-      { params: headSpecs(config), h: float(B, T, config.dimModel), positions: int(M) },
-    ),
+export function logitsProgram(config: ModelConfig, graft?: Graft): Graph {
+  return traced(
+    "logits",
+    ({ params, h, positions }) => {
+      const h_ND = reshape(h, [sizeOf([B, T]), config.dimModel]);
+      return { logits: head(config, params, gather(h_ND, positions)).logits };
+    },
+    { params: headSpecs(config), h: float(B, T, config.dimModel), positions: int(M) },
+    graft,
   );
 }
 
 /** Chosen positions of the stream (`[M]` rows of `[B·T, D]`) → the normalised output `[M, D]`. */
-export function hiddenProgram(config: ModelConfig): Graph {
-  return optimize(
-    trace(
-      "hidden",
-      ({ norm, h, positions }) => {
-        const h_ND = reshape(h, [sizeOf([B, T]), config.dimModel]);
-        return { hidden: rmsNorm(gather(h_ND, positions), norm, config.eps) };
-      },
-      { norm: headSpecs(config).norm, h: float(B, T, config.dimModel), positions: int(M) },
-    ),
+export function hiddenProgram(config: ModelConfig, graft?: Graft): Graph {
+  return traced(
+    "hidden",
+    ({ params, h, positions }) => {
+      const h_ND = reshape(h, [sizeOf([B, T]), config.dimModel]);
+      return { hidden: rmsNorm(gather(h_ND, positions), params.norm, config.eps) };
+    },
+    { params: { norm: headSpecs(config).norm }, h: float(B, T, config.dimModel), positions: int(M) },
+    graft,
   );
 }

@@ -124,12 +124,12 @@ export async function beginRowPass(
     async advance(layers = Number.POSITIVE_INFINITY) {
       const end = Math.min(programs.layers.length, next + layers);
       while (next < end) {
-        const { layer, project, finish } = programs.layers[next]!;
+        const { layer, project, finish, promptInputs } = programs.layers[next]!;
         let mixed: DeviceTensor | undefined;
         if (project) {
           const projected = await runWeighted(project, { h });
           for (const tensor of Object.values(projected)) keep(tensor);
-          const found = await programs.promptAttention.run({ ...projected, ...common });
+          const found = await programs.promptAttention.run({ ...projected, ...common, ...promptInputs });
           mixed = keep(found.mixed!);
           const layerCache = { keys: found["cache.keys"]!, values: found["cache.values"]! };
           if (onCache) onCache(layer, layerCache);

@@ -8,6 +8,7 @@ export * from "./batch.ts";
 export * from "./config.ts";
 export * from "./cpm-ant.ts";
 export * from "./flops.ts";
+export * from "./graft.ts";
 export * from "./parameters.ts";
 export * from "./position-buckets.ts";
 export * from "./presets.ts";

@@ -111,7 +111,7 @@ export function parameterTable(config: ModelConfig): readonly Parameter[] {
 }
 
 /** Elements of one parameter. */
-export function parameterElements(parameter: Parameter): number {
+export function parameterElements(parameter: Pick<Parameter, "shape">): number {
   return parameter.shape.reduce((count, dim) => count * dim, 1);
 }
 

@@ -18,8 +18,11 @@ const alignmentElements = 16;
 export const largestRunElements = 8 * 64 * 1024;
 const smallRunMultiple = 8 * alignmentElements;
 
+/** What an arena must know of a parameter: a model's are such, and a delta's. */
+export type ArenaParameter = Pick<Parameter, "name" | "shape">;
+
 export interface ArenaLayout {
-  readonly parameters: readonly Parameter[];
+  readonly parameters: readonly ArenaParameter[];
   /** First element of each parameter by name. */
   readonly offsets: ReadonlyMap<string, number>;
   /** Elements of the whole, padding included; padding stays zero. */
@@ -49,8 +52,8 @@ export interface Arena {
 
 /** Where everything lies: by group in ascending order, within a group in the given order; without groups all is one. */
 export function arenaLayout(
-  parameters: readonly Parameter[],
-  groupOf: (parameter: Parameter) => number = () => 0,
+  parameters: readonly ArenaParameter[],
+  groupOf: (parameter: ArenaParameter) => number = () => 0,
 ): ArenaLayout {
   const members = Map.groupBy(parameters, groupOf);
   const offsets = new Map<string, number>();

@@ -26,7 +26,7 @@ export async function calibrateStep(
     const layout = arenaLayout(parameterTable(config));
     const arena = () => own(createArena(runtime, layout));
     const [parameters, gradients, moments] = [arena(), arena(), { first: arena(), second: arena() }];
-    for (const parameter of layout.parameters) {
+    for (const parameter of parameterTable(config)) {
       initializeParameter(parameter, parameters.tensors.get(parameter.name)!.view() as Float32Array, 1);
     }
     const step = own(await createTrainingStep(runtime, config, parameters, gradients, { ...options, packed: false }));

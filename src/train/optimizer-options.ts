@@ -52,8 +52,8 @@ export function emaDecayAt({ decay, warmup }: Pick<EmaOptions, "decay" | "warmup
  */
 export function groupOf(
   groups: readonly Pick<ParameterGroup, "match">[],
-  parameters: readonly Parameter[],
-): (parameter: Parameter) => number {
+  parameters: readonly Pick<Parameter, "name">[],
+): (parameter: Pick<Parameter, "name">) => number {
   const indices = new Map<string, number>();
   for (const { name } of parameters) {
     const found = groups.findIndex(({ match }) => fits(match, name));

@@ -224,7 +224,7 @@ export async function pretrain(
       }
     }
     if (resumedFrom === undefined) {
-      for (const parameter of layout.parameters) {
+      for (const parameter of table) {
         const tensor = parameters.tensors.get(parameter.name)!;
         const values = new Float32Array(tensor.byteLength / 4);
         initializeParameter(parameter, values, settings.seed);

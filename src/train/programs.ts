@@ -9,6 +9,7 @@ import {
   add,
   crossEntropy,
   dim,
+  dropUnusedInputs,
   type Graph,
   halfPrecision,
   logSumExp,
@@ -19,13 +20,15 @@ import {
   reduceSum,
   reshape,
   type SplitProgram,
+  scalar,
   spec,
   splitGradient,
   type Tensor,
   type TensorsOf,
   type Tree,
   trace,
-  valueAndGrad,
+  vjp,
+  zerosLike,
 } from "../graph/index.ts";
 import type { LayerMask, ModelConfig } from "../model/config.ts";
 import {
@@ -36,11 +39,11 @@ import {
   embed,
   embeddingSpecs,
   embedPacked,
-  type HeadParams,
   head,
   headSpecs,
   scoreBias,
 } from "../model/cpm-ant.ts";
+import { type Graft, grafted, graftedSpecs } from "../model/graft.ts";
 import { dropBy, dropoutWords } from "./dropout.ts";
 
 /** B rows of T columns, the prompt included. */
@@ -62,6 +65,20 @@ export interface Arithmetic {
 }
 
 export const plainArithmetic: Arithmetic = { dropRate: 0, half: false, zLoss: 0 };
+
+/** What a program differentiates, and what was grafted onto it. */
+export interface ProgramChoices {
+  readonly graft?: Graft | undefined;
+  /** Paths of the arguments whose gradients are wanted (`params.attention.q`, `delta.…`, `h`); default all. */
+  readonly wanted?: readonly string[] | undefined;
+  /** Of these paths the gradients are added to what is there. */
+  readonly added?: readonly string[] | undefined;
+}
+
+/** Whether a backward program's output `grad.PATH` is one of those that are added up. */
+function addsTo({ added = [] }: ProgramChoices, output: string): boolean {
+  return added.includes(output.slice("grad.".length));
+}
 
 /** A function as 16-bit arithmetic computes it, where that is wanted; `blocking` are inputs with scores of −1e9. */
 function inPrecision<A extends object, R extends Record<string, Tensor>>(
@@ -102,49 +119,50 @@ export function embedProgram(
   geometry: Geometry,
   { half }: Arithmetic = plainArithmetic,
   adds = false,
+  choices: ProgramChoices = {},
 ): SplitProgram {
   const { rows: B, columns: T, packed } = geometry;
+  const { graft, wanted = ["params"] } = choices;
   const segment = spec("int32", [B, T]);
-  const options = { wanted: ["params"], recompute: "none" } as const;
+  const options = { wanted, recompute: "none" } as const;
+  const packedSpecs = {
+    params: embeddingSpecs(config),
+    promptIds: spec("int32", [B, T]),
+    tokenIds: spec("int32", [B, T]),
+    isPrompt: spec("float32", [B, T, 1]),
+    segment,
+  };
+  const plainSpecs = {
+    params: embeddingSpecs(config),
+    prompt: spec("int32", [B, config.promptLength]),
+    tokens: spec("int32", [B, T - config.promptLength]),
+    segment,
+  };
+  const runPacked = ({ params, promptIds, tokenIds, isPrompt, segment }: TensorsOf<typeof packedSpecs>) => ({
+    h: embedPacked(config, params, { promptIds, tokenIds, isPrompt }, segment),
+  });
+  const runPlain = ({ params, prompt, tokens, segment }: TensorsOf<typeof plainSpecs>) => ({
+    h: embed(config, params, prompt, tokens, segment),
+  });
   const split = packed
-    ? splitGradient(
-        "embed",
-        inPrecision(half, ({ params, promptIds, tokenIds, isPrompt, segment }) => ({
-          h: embedPacked(config, params, { promptIds, tokenIds, isPrompt }, segment),
-        })),
-        {
-          params: embeddingSpecs(config),
-          promptIds: spec("int32", [B, T]),
-          tokenIds: spec("int32", [B, T]),
-          isPrompt: spec("float32", [B, T, 1]),
-          segment,
-        },
-        options,
-      )
-    : splitGradient(
-        "embed",
-        inPrecision(half, ({ params, prompt, tokens, segment }) => ({
-          h: embed(config, params, prompt, tokens, segment),
-        })),
-        {
-          params: embeddingSpecs(config),
-          prompt: spec("int32", [B, config.promptLength]),
-          tokens: spec("int32", [B, T - config.promptLength]),
-          segment,
-        },
-        options,
-      );
-  const summed = adding(split, (name) => adds || name === "grad.params.token");
+    ? splitGradient("embed", inPrecision(half, grafted(runPacked, graft)), graftedSpecs(packedSpecs, graft), options)
+    : splitGradient("embed", inPrecision(half, grafted(runPlain, graft)), graftedSpecs(plainSpecs, graft), options);
+  const summed = adding(split, (name) => adds || name === "grad.params.token" || addsTo(choices, name));
   return { ...split, backward: optimize(summed.backward) };
 }
 
 /** Buckets and mask → what every layer adds to its scores. */
-export function biasProgram(config: ModelConfig, { rows: B, columns: T }: Geometry, adds = false): SplitProgram {
+export function biasProgram(
+  config: ModelConfig,
+  { rows: B, columns: T }: Geometry,
+  adds = false,
+  { wanted = ["table"] }: ProgramChoices = {},
+): SplitProgram {
   const split = splitGradient(
     "bias",
     ({ table, buckets, blocked }) => ({ bias: scoreBias(table, buckets, blocked) }),
     { table: biasTableSpec(config), buckets: spec("int32", [B, T, T]), blocked: spec("float32", [B, T, T]) },
-    { wanted: ["table"], recompute: "none" },
+    { wanted, recompute: "none" },
   );
   return adds ? adding(split, () => true) : split;
 }
@@ -160,10 +178,13 @@ export function blockProgram(
   recompute: RecomputePolicy,
   arithmetic: Arithmetic = plainArithmetic,
   adds = false,
+  choices: ProgramChoices = {},
 ): SplitProgram {
-  const { name, run, specs } = blockFunction(config, mask, geometry, arithmetic);
-  const split = splitGradient(name, run, specs, { wanted: ["params", "h", "bias"], recompute });
-  return adding(split, (output) => output === "grad.bias" || (adds && output !== "grad.h"));
+  const { graft, wanted = ["params", "h", "bias"] } = choices;
+  const { name, run, specs } = blockFunction(config, mask, geometry, arithmetic, graft);
+  const split = splitGradient(name, run, specs, { wanted, recompute });
+  const isSum = (output: string) => output === "grad.bias" || addsTo(choices, output) || (adds && output !== "grad.h");
+  return adding(graft ? { ...split, forward: dropUnusedInputs(split.forward) } : split, isSum);
 }
 
 /** Stream → stream through one block, with nothing kept for a way back and nothing dropped. */
@@ -172,12 +193,20 @@ export function forwardBlockProgram(
   mask: LayerMask,
   geometry: Geometry,
   arithmetic: Arithmetic,
+  graft?: Graft,
 ): Graph {
-  const { name, run, specs } = blockFunction(config, mask, geometry, { ...arithmetic, dropRate: 0 });
-  return optimize(trace(`${name}.alone`, run, specs));
+  const { name, run, specs } = blockFunction(config, mask, geometry, { ...arithmetic, dropRate: 0 }, graft);
+  const graph = optimize(trace(`${name}.alone`, run, specs));
+  return graft ? dropUnusedInputs(graph) : graph;
 }
 
-function blockFunction(config: ModelConfig, mask: LayerMask, geometry: Geometry, { dropRate, half }: Arithmetic) {
+function blockFunction(
+  config: ModelConfig,
+  mask: LayerMask,
+  geometry: Geometry,
+  { dropRate, half }: Arithmetic,
+  graft: Graft | undefined,
+) {
   const { rows: B, columns: T } = geometry;
   const place = [config, mask, geometry] as const;
   const specs = {
@@ -187,48 +216,55 @@ function blockFunction(config: ModelConfig, mask: LayerMask, geometry: Geometry,
     seen: spec("float32", [B, T, 1]),
     ...(dropRate > 0 && { words: spec("int32", [dropoutWords(...place)]) }),
   };
+  const next = ({ params, h, bias, seen, words }: TensorsOf<typeof specs>) => ({
+    next: block(config, params, h, bias, seen, words && dropBy(words, dropRate, ...place)),
+  });
   return {
     name: `block${mask[0] ? "-" : "A"}${mask[1] ? "-" : "F"}`,
-    specs,
-    run: inPrecision(
-      half,
-      ({ params, h, bias, seen, words }: TensorsOf<typeof specs>) => ({
-        next: block(config, params, h, bias, seen, words && dropBy(words, dropRate, ...place)),
-      }),
-      ({ bias }) => [bias],
-    ),
+    specs: graftedSpecs(specs, graft),
+    run: inPrecision(half, grafted(next, graft), ({ bias }) => [bias]),
   };
 }
 
 /**
- * Stream → each loss of M chosen positions, Σ scale · loss, and the gradients of stream and parameters of that and of
- * Σ scale · zLoss · (ln Z)² in the same program: what lies between is large (M × V) and lives only inside. With `adds` the
- * parameters' gradients are added to what is there.
+ * Stream → each loss of M chosen positions, Σ scale · loss, and the wanted gradients (default: stream and parameters) of
+ * that and of Σ scale · zLoss · (ln Z)² in the same program: what lies between is large (M × V) and lives only inside. With
+ * `adds` the parameters' gradients are added to what is there.
  */
 export function lossProgram(
   config: ModelConfig,
   geometry: Geometry,
   { half, zLoss }: Arithmetic = plainArithmetic,
   adds = false,
+  choices: ProgramChoices = {},
 ): Graph {
-  const logitsOf = chosenLogitsOf(config, geometry, half);
+  const { graft, wanted = ["params", "h"] } = choices;
+  const specs = graftedSpecs(lossSpecs(config, geometry), graft);
+  const logitsOf = chosenLogitsOf(config, geometry, half, graft);
+  const isWanted = (path: string) => wanted.some((prefix) => path === prefix || path.startsWith(`${prefix}.`));
   const graph = trace(
     "loss",
-    ({ params, h, positions, targets, scale }) => {
-      let losses: Tensor | undefined;
-      const { value, grad } = valueAndGrad((wanted: { params: typeof params; h: typeof h }) => {
-        const logits = logitsOf(wanted, positions);
-        losses = crossEntropy(logits, targets);
-        if (zLoss === 0) return mul(reduceSum(losses), scale);
+    (args): Record<string, Tensor> => {
+      const { targets, scale } = args;
+      const logits = logitsOf(args);
+      const losses = crossEntropy(logits, targets);
+      const loss = mul(reduceSum(losses), scale);
+      let trained = loss;
+      if (zLoss !== 0) {
         const logZ = logSumExp(logits);
-        return mul(reduceSum(add(losses, mul(mul(logZ, logZ), zLoss))), scale);
-      })({ params, h });
-      const loss = zLoss === 0 ? value : mul(reduceSum(losses!), scale);
-      return { loss, losses: losses!, grad };
+        trained = mul(reduceSum(add(losses, mul(mul(logZ, logZ), zLoss))), scale);
+      }
+      const chosen = named(args as Tree<Tensor>).filter(([path]) => isWanted(path));
+      const tensors = chosen.map(([, tensor]) => tensor);
+      const gradients = vjp([trained], [scalar(1, trained.dtype)], tensors);
+      const found = chosen.map(([path], i) => [`grad.${path}`, gradients[i] ?? zerosLike(tensors[i]!)] as const);
+      return { loss, losses, ...Object.fromEntries(found) };
     },
-    lossSpecs(config, geometry),
+    specs,
   );
-  return optimize(adds ? accumulateOutputs(graph, (name) => name.startsWith("grad.params")) : graph);
+  const isSum = (name: string) => addsTo(choices, name) || (adds && name.startsWith("grad.") && name !== "grad.h");
+  const summed = optimize(accumulateOutputs(graph, isSum));
+  return graft ? dropUnusedInputs(summed) : summed;
 }
 
 /** Stream → losses of M chosen positions and Σ scale · loss, without gradients. */
@@ -236,26 +272,35 @@ export function forwardLossProgram(
   config: ModelConfig,
   geometry: Geometry,
   { half }: Arithmetic = plainArithmetic,
+  graft?: Graft,
 ): Graph {
-  const logitsOf = chosenLogitsOf(config, geometry, half);
+  const logitsOf = chosenLogitsOf(config, geometry, half, graft);
   return optimize(
     trace(
       "loss.alone",
-      ({ params, h, positions, targets, scale }) => {
-        const losses = crossEntropy(logitsOf({ params, h }, positions), targets);
-        return { loss: mul(reduceSum(losses), scale), losses };
+      (args) => {
+        const losses = crossEntropy(logitsOf(args), args.targets);
+        return { loss: mul(reduceSum(losses), args.scale), losses };
       },
-      lossSpecs(config, geometry),
+      graftedSpecs(lossSpecs(config, geometry), graft),
     ),
   );
 }
 
 /** The scores in the arithmetic's precision; what is made of them is in float32. */
-function chosenLogitsOf(config: ModelConfig, { rows, columns }: Geometry, half: boolean) {
-  const run = inPrecision(half, ({ params, h, positions }: { params: HeadParams; h: Tensor; positions: Tensor }) => ({
+function chosenLogitsOf(
+  config: ModelConfig,
+  { rows, columns }: Geometry,
+  half: boolean,
+  graft: Graft | undefined,
+): (args: TensorsOf<ReturnType<typeof lossSpecs>>) => Tensor {
+  const run = ({ params, h, positions }: TensorsOf<ReturnType<typeof lossSpecs>>) => ({
     logits: chosenLogits(config, params, reshape(h, [rows * columns, config.dimModel]), positions),
-  }));
-  return (wanted: { params: HeadParams; h: Tensor }, positions: Tensor) => run({ ...wanted, positions }).logits;
+  });
+  const chosen = inPrecision(half, grafted(run, graft));
+  // `scale` and the targets are no part of it: they stay in float32.
+  return ({ scale: _scale, targets: _targets, ...args }) =>
+    chosen(args as TensorsOf<ReturnType<typeof lossSpecs>>).logits;
 }
 
 function lossSpecs(config: ModelConfig, geometry: Geometry) {
@@ -270,11 +315,8 @@ function lossSpecs(config: ModelConfig, geometry: Geometry) {
 }
 
 /** Stream → normalised output and scores at every position. */
-export function outputProgram(config: ModelConfig, geometry: Geometry): Graph {
-  return optimize(
-    trace("output", ({ params, h }) => head(config, params, h), {
-      params: headSpecs(config),
-      h: streamSpec(config, geometry),
-    }),
-  );
+export function outputProgram(config: ModelConfig, geometry: Geometry, graft?: Graft): Graph {
+  const specs = { params: headSpecs(config), h: streamSpec(config, geometry) };
+  const run = ({ params, h }: TensorsOf<typeof specs>) => head(config, params, h);
+  return optimize(trace("output", grafted(run, graft), graftedSpecs(specs, graft)));
 }

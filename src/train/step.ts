@@ -4,10 +4,14 @@
  * Everything that a step touches is allocated and bound to its programs once; a step then writes the batch, runs 2·L + 5
  * programs and reads one number. Gradients land in the gradient arena: they overwrite what was there, or are added to it
  * inside the programs that make them (batches that one update is made of).
+ *
+ * What is trained is what the gradients have tensors for. Nothing is differentiated for other parameters, nor below the
+ * lowest trained one: layers down there keep nothing and two buffers serve all of them.
  */
 import type { Graph, RecomputePolicy, SplitProgram } from "../graph/index.ts";
 import { attentionBias, countTargets, ignoredTarget, type ModelBatch } from "../model/batch.ts";
 import { type LayerMask, layerMask, type ModelConfig } from "../model/config.ts";
+import { type Graft, type Grafts, graftBindings } from "../model/graft.ts";
 import { blockParameterNames, names } from "../model/parameters.ts";
 import { positionBuckets } from "../model/position-buckets.ts";
 import type { Binding, CompileOptions, DeviceTensor, Program, Runtime } from "../runtime/runtime.ts";
@@ -35,6 +39,8 @@ export interface TrainingStepOptions extends Geometry {
   readonly zLoss?: number | undefined;
   /** float16 rounds values and gradients as 16-bit arithmetic does; weights, gradients and losses are given in float32. */
   readonly compute?: "float32" | "float16" | undefined;
+  /** Changes to the model's programs, whose tensors are among the parameters by name. */
+  readonly grafts?: Grafts | undefined;
 }
 
 export interface GradientOptions {
@@ -62,6 +68,12 @@ export interface TrainingStep {
 }
 
 type Tensors = Record<string, DeviceTensor>;
+/** Inputs of a program and the parameters that are bound to them. */
+type Ports = readonly (readonly [port: string, name: string])[];
+
+function graftPorts(graft: Graft | undefined): Ports {
+  return Object.entries(graftBindings(graft, (name) => name));
+}
 
 /** The tensors among `all` that a graph has as inputs. */
 function pick(all: Tensors, ports: readonly { readonly name: string }[]): Tensors {
@@ -86,7 +98,8 @@ export async function createTrainingStep(
   gradients: Pick<Arena, "tensors"> | undefined,
   options: TrainingStepOptions,
 ): Promise<TrainingStep> {
-  return ownedBy((owner) => makeStep(owner, runtime, config, parameters, gradients, options));
+  const model = options.grafts?.config ?? config;
+  return ownedBy((owner) => makeStep(owner, runtime, model, parameters, gradients, options));
 }
 
 interface CompiledSplit {
@@ -100,8 +113,11 @@ interface Layer {
   readonly layer: number;
   readonly key: string;
   readonly mask: LayerMask;
-  /** The backward program's names of parameters and the model's. */
-  readonly ports: readonly (readonly [string, string])[];
+  readonly graft: Graft | undefined;
+  /** Of the trained parameters. */
+  readonly ports: Ports;
+  /** Whether gradients pass through it. */
+  readonly isCrossed: boolean;
   readonly given: Tensors;
   readonly next: DeviceTensor;
 }
@@ -112,7 +128,7 @@ async function makeStep(
   config: ModelConfig,
   parameters: Pick<Arena, "tensors">,
   gradients: Pick<Arena, "tensors"> | undefined,
-  { rows, columns, packed = false, recompute, dropout, zLoss = 0, compute = "float32" }: TrainingStepOptions,
+  { rows, columns, packed = false, recompute, dropout, zLoss = 0, compute = "float32", grafts }: TrainingStepOptions,
 ): Promise<TrainingStep> {
   const { own } = owner;
   const geometry = { rows, columns, packed };
@@ -146,25 +162,62 @@ async function makeStep(
     targets: allocate("int32", [rows * columns]),
     losses: allocate("float32", [rows * columns]),
   };
-  const embeddingParameters: Tensors = {
-    "params.token": parameter(names.token),
-    "params.prompt": parameter(names.prompt),
-    "params.segment": parameter(names.segment),
-    table: parameter(names.positionBias),
-  };
-  const headParameters: Tensors = {
-    "params.norm": parameter(names.outputNorm),
-    "params.token": parameter(names.token),
-  };
+  const embeddingPorts: Ports = [
+    ["params.token", names.token],
+    ["params.prompt", names.prompt],
+    ["params.segment", names.segment],
+    ...graftPorts(grafts?.embed),
+  ];
+  const tablePorts: Ports = [["table", names.positionBias]];
+  const headPorts: Ports = [
+    ["params.norm", names.outputNorm],
+    ["params.token", names.token],
+    ...graftPorts(grafts?.head),
+  ];
+  const present = Array.from({ length: config.layers }, (_, layer) => layer).filter((layer) => {
+    const [attentionAbsent, ffnAbsent] = layerMask(config, layer);
+    return !(attentionAbsent && ffnAbsent);
+  });
+  const blockPorts = new Map<number, Ports>(
+    present.map((layer) => {
+      const own = blockParameterNames(layer, layerMask(config, layer));
+      return [
+        layer,
+        [...own.map(([path, name]) => [`params.${path}`, name] as const), ...graftPorts(grafts?.blocks[layer])],
+      ];
+    }),
+  );
+  /** Packed weights have other tensors in their place, which their grafts bring. */
+  const bound = (ports: Ports): Tensors =>
+    Object.fromEntries(
+      ports.flatMap(([port, name]) => (parameters.tensors.has(name) ? [[port, parameter(name)]] : [])),
+    );
+  const trainedOf = (ports: Ports): Ports => ports.filter(([, name]) => gradients?.tensors.has(name));
+  const trainsTable = trainedOf(tablePorts).length > 0;
+  const trainsEmbedding = trainedOf(embeddingPorts).length > 0;
+  const lowestBlock = present.find((layer) => trainsTable || trainedOf(blockPorts.get(layer)!).length > 0);
+  /** Gradients end in front of this layer: −1 where they go through all of them, infinite where through none. */
+  const lowest = trainsEmbedding ? -1 : (lowestBlock ?? Number.POSITIVE_INFINITY);
+  /** Trained tensors that several runs of block programs read: their gradients are sums. */
+  const uses = new Map<string, number>();
+  for (const [, name] of [...blockPorts.values()].flatMap(trainedOf)) uses.set(name, (uses.get(name) ?? 0) + 1);
+  const shared = new Set([...uses].flatMap(([name, count]) => (count > 1 ? [name] : [])));
+  const embeddingParameters: Tensors = { ...bound(embeddingPorts), ...bound(tablePorts) };
+  const headParameters = bound(headPorts);
 
-  // Forward: every layer's input stays, for the backward pass of `recompute` and for nothing else.
+  // Forward: the input of every layer that gradients cross stays, for the backward pass and for nothing else.
   const forward: Binding[] = [];
   const splitOf = new Map<string, CompiledSplit>();
-  const compiled = async (key: string, make: (adds: boolean) => SplitProgram, backwardOptions?: CompileOptions) => {
+  const compiled = async (
+    key: string,
+    isCrossed: boolean,
+    make: (adds: boolean) => SplitProgram,
+    backwardOptions?: CompileOptions,
+  ) => {
     let found = splitOf.get(key);
     if (!found) {
       const split = make(false);
-      const backward = gradients && (await compile(split.backward, backwardOptions));
+      const backward = isCrossed ? await compile(split.backward, backwardOptions) : undefined;
       let adding: Program | undefined;
       found = {
         split,
@@ -186,37 +239,59 @@ async function makeStep(
   };
 
   // Sums by index are serial: one thread and a simpler form of them are faster.
-  const bias = await compiled("bias", (adds) => biasProgram(config, geometry, adds), { threads: "caller" });
+  const tableWanted = trainedOf(tablePorts).map(([port]) => port);
+  const bias = await compiled(
+    "bias",
+    trainsTable,
+    (adds) => biasProgram(config, geometry, adds, { wanted: tableWanted }),
+    { threads: "caller" },
+  );
   const biasResiduals = bindForward(bias, { ...embeddingParameters, ...batchTensors }, { bias: batchTensors.bias! });
-  const embedding = await compiled("embed", (adds) => embedProgram(config, geometry, arithmetic, adds), {
-    threads: "caller",
-  });
+  const embeddingChoices = { graft: grafts?.embed, wanted: trainedOf(embeddingPorts).map(([port]) => port) };
+  const embedding = await compiled(
+    "embed",
+    trainsEmbedding,
+    (adds) => embedProgram(config, geometry, arithmetic, adds, embeddingChoices),
+    { threads: "caller" },
+  );
   let h = stream();
   const embedResiduals = bindForward(embedding, { ...embeddingParameters, ...batchTensors }, { h });
   /** How many of `forward` come before the blocks. */
   const entries = forward.length;
   const layers: Layer[] = [];
-  for (let layer = 0; layer < config.layers; layer++) {
+  let spare: DeviceTensor | undefined;
+  for (const layer of present) {
     const mask = layerMask(config, layer);
-    if (mask[0] && mask[1]) continue;
-    const key = `block ${mask}`;
-    const program = await compiled(key, (adds) => blockProgram(config, mask, geometry, recompute, arithmetic, adds));
-    const ports = blockParameterNames(layer, mask).map(([path, name]): [string, string] => [`params.${path}`, name]);
-    const weights = Object.fromEntries(ports.map(([port, name]) => [port, parameter(name)]));
-    const next = stream();
+    const graft = grafts?.blocks[layer];
+    const ports = trainedOf(blockPorts.get(layer)!);
+    const isCrossed = layer >= lowest;
+    const wanted = [...ports.map(([port]) => port), ...(layer > lowest ? ["h"] : []), ...(trainsTable ? ["bias"] : [])];
+    const added = ports.flatMap(([port, name]) => (shared.has(name) ? [port] : []));
+    const key = `block ${mask} ${graft?.key ?? ""} ${wanted} ${added}`;
+    const program = await compiled(key, isCrossed, (adds) =>
+      blockProgram(config, mask, geometry, recompute, arithmetic, adds, { graft, wanted, added }),
+    );
+    const next: DeviceTensor = isCrossed ? stream() : (spare ?? stream());
     const words = drops && allocate("int32", [dropoutWords(config, mask, geometry)]);
-    const given: Tensors = { ...batchTensors, ...weights, h, ...(words && { words }) };
+    const given: Tensors = { ...batchTensors, ...bound(blockPorts.get(layer)!), h, ...(words && { words }) };
     const residuals = bindForward(program, given, { next });
-    layers.push({ layer, key, mask, ports, given: { ...given, ...residuals }, next });
+    layers.push({ layer, key, mask, graft, ports, isCrossed, given: { ...given, ...residuals }, next });
+    spare = h;
     h = next;
   }
   const last = h;
+  const headTrained = trainedOf(headPorts);
+  const crossesHead = lowest < Number.POSITIVE_INFINITY;
+  const headChoices = {
+    graft: grafts?.head,
+    wanted: [...headTrained.map(([port]) => port), ...(crossesHead ? ["h"] : [])],
+  };
   const lossPrograms = new Map<"plain" | "adds" | "alone", Program>();
   const lossOf = async (kind: "plain" | "adds" | "alone"): Promise<Program> => {
     const graph = () =>
       kind === "alone"
-        ? forwardLossProgram(config, geometry, arithmetic)
-        : lossProgram(config, geometry, arithmetic, kind === "adds");
+        ? forwardLossProgram(config, geometry, arithmetic, grafts?.head)
+        : lossProgram(config, geometry, arithmetic, kind === "adds", headChoices);
     const program = lossPrograms.get(kind) ?? (await compile(graph()));
     lossPrograms.set(kind, program);
     return program;
@@ -226,37 +301,46 @@ async function makeStep(
 
   // Backward, from the last layer to the first; two streams take turns.
   const gradient = (name: string) => gradients!.tensors.get(name)!;
-  const streams = gradients && ([stream(), stream()] as const);
-  const dBias = gradients && allocate("float32", batchTensors.bias!.shape);
-  /** Made when first needed: whoever only plans a step has no use for it. */
-  let zeros: Float32Array | undefined;
+  const streams = gradients && crossesHead ? ([stream(), stream()] as const) : undefined;
+  const dBias = trainsTable ? allocate("float32", batchTensors.bias!.shape) : undefined;
+  /** By length; made when first needed: whoever only plans a step has no use for them. */
+  const zeros = new Map<number, Float32Array>();
+  const zero = (tensor: DeviceTensor) => {
+    const count = tensor.byteLength / 4;
+    const none = zeros.get(count) ?? new Float32Array(count);
+    zeros.set(count, none);
+    runtime.write(tensor, none);
+  };
   const bindBackward = async (adds: boolean): Promise<Binding[]> => {
     const backward: Binding[] = [];
     const bind = (program: Program, given: Tensors, outputs: Tensors) => {
       const sums = Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [`sum.${name}`, tensor]));
       backward.push(own(program.bind(pick({ ...sums, ...given }, program.inputs), pick(outputs, program.outputs))));
     };
-    let [from, to] = streams!;
-    for (const { key, ports, given } of layers.toReversed()) {
-      const outputs: Tensors = { "grad.h": to, "grad.bias": dBias! };
-      for (const [port, name] of ports) outputs[`grad.${port}`] = gradient(name);
+    const outputsOf = (ports: Ports): Tensors =>
+      Object.fromEntries(ports.map(([port, name]) => [`grad.${port}`, gradient(name)]));
+    if (!streams) return backward;
+    let [from, to] = streams;
+    for (const { key, ports, given, isCrossed } of layers.toReversed()) {
+      if (!isCrossed) break;
+      const outputs: Tensors = { "grad.h": to, ...(dBias && { "grad.bias": dBias }), ...outputsOf(ports) };
       bind(await splitOf.get(key)!.backward(adds), { ...given, "cotangent.next": from }, outputs);
       [from, to] = [to, from];
     }
-    bind(
-      await embedding.backward(adds),
-      { ...embeddingParameters, ...batchTensors, ...embedResiduals, "cotangent.h": from },
-      {
-        "grad.params.token": gradient(names.token),
-        "grad.params.prompt": gradient(names.prompt),
-        "grad.params.segment": gradient(names.segment),
-      },
-    );
-    bind(
-      await bias.backward(adds),
-      { ...embeddingParameters, ...batchTensors, ...biasResiduals, "cotangent.bias": dBias! },
-      { "grad.table": gradient(names.positionBias) },
-    );
+    if (trainsEmbedding) {
+      bind(
+        await embedding.backward(adds),
+        { ...embeddingParameters, ...batchTensors, ...embedResiduals, "cotangent.h": from },
+        outputsOf(trainedOf(embeddingPorts)),
+      );
+    }
+    if (trainsTable) {
+      bind(
+        await bias.backward(adds),
+        { ...embeddingParameters, ...batchTensors, ...biasResiduals, "cotangent.bias": dBias! },
+        outputsOf(trainedOf(tablePorts)),
+      );
+    }
     return backward;
   };
   const backward = gradients && (await bindBackward(false));
@@ -267,8 +351,9 @@ async function makeStep(
   const bindKeeping = async (): Promise<Binding[]> => {
     const programs = new Map<string, Program>();
     const bindings = forward.slice(0, entries);
-    for (const { key, mask, given, next } of layers) {
-      const program = programs.get(key) ?? (await compile(forwardBlockProgram(config, mask, geometry, arithmetic)));
+    for (const { key, mask, graft, given, next } of layers) {
+      const alone = () => compile(forwardBlockProgram(config, mask, geometry, arithmetic, graft));
+      const program = programs.get(key) ?? (await alone());
       programs.set(key, program);
       bindings.push(own(program.bind(pick(given, program.inputs), { next })));
     }
@@ -355,16 +440,15 @@ async function makeStep(
   return {
     geometry,
     async lossAndGradients(batch, { scale, gradientScale = 1, add = false, draw = 0 } = {}) {
-      if (!streams || !dBias || !backward) throw new Error("internal: this step was made without gradients");
+      if (!backward) throw new Error("internal: this step was made without gradients");
       await runForward(batch, draw);
       const perTarget = scale ?? 1 / Math.max(1, countTargets(batch));
       const loss = await runLoss(await lossOf(add ? "adds" : "plain"), batch, perTarget * gradientScale, {
-        "grad.h": streams[0],
-        "grad.params.norm": gradient(names.outputNorm),
-        "grad.params.token": gradient(names.token),
+        ...(streams && { "grad.h": streams[0] }),
+        ...Object.fromEntries(headTrained.map(([port, name]) => [`grad.${port}`, gradient(name)])),
       });
-      zeros ??= new Float32Array(dBias.byteLength / 4);
-      runtime.write(dBias, zeros);
+      if (dBias) zero(dBias);
+      if (!add) for (const name of shared) zero(gradient(name));
       const bindings = add ? (addingBackward ??= await bindBackward(true)) : backward;
       for (const binding of bindings) await binding.run();
       return loss / gradientScale;
@@ -379,7 +463,7 @@ async function makeStep(
     },
     async outputs(batch) {
       await runForward(batch, undefined);
-      output ??= await compile(outputProgram(config, geometry));
+      output ??= await compile(outputProgram(config, geometry, grafts?.head));
       const { hidden, logits } = await output.run({ ...headParameters, h: last });
       return { hidden: hidden!, logits: logits! };
     },

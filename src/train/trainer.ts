@@ -108,7 +108,7 @@ export async function train(
   const { own } = owner;
   let completed = false;
   try {
-    for (const parameter of layout.parameters) {
+    for (const parameter of table) {
       const values = new Float32Array(parameters.tensors.get(parameter.name)!.byteLength / 4);
       initializeParameter(parameter, values, seed);
       runtime.write(parameters.tensors.get(parameter.name)!, values);

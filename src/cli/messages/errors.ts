@@ -9,6 +9,7 @@ import { checkpointErrors } from "./errors-checkpoint.ts";
 import { cliErrors } from "./errors-cli.ts";
 import { dataErrors } from "./errors-data.ts";
 import { datasetErrors } from "./errors-dataset.ts";
+import { deltaErrors } from "./errors-delta.ts";
 import { evalErrors } from "./errors-eval.ts";
 import { runErrors } from "./errors-run.ts";
 import { runtimeErrors } from "./errors-runtime.ts";
@@ -19,6 +20,7 @@ export const errorCatalogue: Readonly<Record<string, ErrorEntry>> = {
   ...cliErrors,
   ...dataErrors,
   ...datasetErrors,
+  ...deltaErrors,
   ...evalErrors,
   ...runErrors,
   ...runtimeErrors,

@@ -1,0 +1,9 @@
+/** Delta tuning: methods, places, what a delta adds to a model's programs, its files. */
+export { attachDelta, type Delta, type DeltaPart } from "./attach.ts";
+export { baseHash } from "./base-hash.ts";
+export { initialValues } from "./initial-values.ts";
+export type { DeltaMethod, DeltaParameter, InitialContext } from "./method.ts";
+export { type DeltaSpec, methodOf, methods } from "./methods/index.ts";
+export { type Place, type PlaceKind, placesOf } from "./places.ts";
+export { type PlaceSelection, selectPlaces } from "./select-places.ts";
+export { type TrainableTree, type TreeNode, trainableTree } from "./trainable-tree.ts";
