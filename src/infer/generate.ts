@@ -2,6 +2,8 @@
  * Generation: prompts in, texts out, over any `DecodingSession`. Prompts of unequal length run as one batch; a finished
  * row leaves it at once; several samples of a prompt share its prefill. Events stream as an async iterator.
  *
+ * With a drafter (`draft.ts`) several tokens of a row are decided in one pass: see `speculative.ts`.
+ *
  * As in the original, the first token may be neither an end token nor a newline, generated tokens alone are penalised,
  * and `<s>` before the prompt is the caller's. Draws come from (seed, prompt, sample) with one number a step, so a prompt
  * gives the same text in a batch as alone.
@@ -9,6 +11,8 @@
 import { ConfigError, DataError } from "../util/error.ts";
 import { createRandom, type Random, type Seed } from "../util/random.ts";
 import { type BeamSearch, createBeamSearch } from "./beam.ts";
+import type { Drafter, DraftRow } from "./draft.ts";
+import { createDraftPace, type DraftPace } from "./draft-pace.ts";
 import {
   createGeneratedRow,
   type EndRules,
@@ -21,6 +25,7 @@ import { type GenerateOptions, type GenerateOptionsInput, parseGenerateOptions }
 import type { GenerationTokenizer } from "./row-text.ts";
 import { createSampler } from "./sample.ts";
 import type { DecodingSession } from "./session.ts";
+import { verifyDraft } from "./speculative.ts";
 
 export type Prompts = readonly (readonly number[])[];
 
@@ -32,15 +37,28 @@ export interface GenerationRun {
   readonly clock?: (() => number) | undefined;
   /** A seed for each prompt, instead of the one in the settings for all. */
   readonly seeds?: readonly Seed[] | undefined;
+  /**
+   * Guesses tokens that are then verified several at a time. Greedy texts and, with a drafter that does not draw, sampled
+   * ones are those of plain decoding; else they have the same distribution. Not with beam search.
+   */
+  readonly drafter?: Drafter | undefined;
+  /** Most guesses a row in one pass. Default 8. */
+  readonly maxDraftTokens?: number | undefined;
+}
+
+/** How guesses fared. */
+export interface Speculation {
+  readonly draftedTokens: number;
+  readonly acceptedTokens: number;
 }
 
 export interface GenerationTiming {
   readonly prefillMs: number;
-  /** In the session: steps and reordering. */
+  /** In the session: steps and reordering; of a drafter too. */
   readonly stepMs: number;
   /** Outside of it: choosing tokens and making text. Readers' time between events counts nowhere. */
   readonly chooseMs: number;
-  /** Calls of `session.step`. */
+  /** Calls of `session.step` and `session.extend`. */
   readonly steps: number;
   /** (stepMs + chooseMs) / steps: what one token of each row takes. */
   readonly msPerStep: number;
@@ -52,6 +70,8 @@ export interface GenerationResult {
   readonly usage: { readonly promptTokens: number; readonly generatedTokens: number };
   /** Null without a clock. */
   readonly timing: GenerationTiming | null;
+  /** Null without a drafter. */
+  readonly speculation: Speculation | null;
 }
 
 /**
@@ -71,12 +91,23 @@ export async function* streamGenerate(
   const settings = parseGenerateOptions(options);
   checkIds(settings, tokenizer, session.vocabSize);
   checkPrompts(prompts, session, run.seeds);
+  if (run.drafter !== undefined && settings.mode === "beam") {
+    throw new ConfigError("CPM_INFER_OPTIONS", "beam search takes no drafter", {
+      got: "mode beam with a drafter",
+      expected: "mode greedy or sample",
+    });
+  }
   const endIds = endIdsOf(settings, tokenizer);
   const editor = editorOf(settings, tokenizer, session.vocabSize);
   const meter = createMeter(session, run.clock);
   const ends = prompts.map((prompt) => endRules(settings, endIds, session.capacityTokens - prompt.length));
   const decoding: Decoding = { tokenizer, prompts, settings, run, ends, editor, meter, vocabSize: session.vocabSize };
-  const rows = yield* settings.mode === "beam" ? decodeBeams(decoding) : decodeRows(decoding);
+  const speculation = { draftedTokens: 0, acceptedTokens: 0 };
+  const rows = yield* settings.mode === "beam"
+    ? decodeBeams(decoding)
+    : run.drafter === undefined
+      ? decodeRows(decoding)
+      : decodeSpeculatively(decoding, run.drafter, run.maxDraftTokens ?? 8, speculation);
   const texts = rows.map((row) => row.result());
   return {
     texts,
@@ -85,6 +116,7 @@ export async function* streamGenerate(
       generatedTokens: texts.reduce((sum, { ids }) => sum + ids.length, 0),
     },
     timing: run.clock === undefined ? null : meter.timing(),
+    speculation: run.drafter === undefined ? null : speculation,
   };
 }
 
@@ -156,6 +188,107 @@ async function* decodeRows(decoding: Decoding): AsyncGenerator<TokenEvent, Gener
   return rows;
 }
 
+/** A row with guesses. */
+interface SpeculativeRow extends DraftRow {
+  readonly text: GeneratedRow;
+  readonly pace: DraftPace;
+  /** Decides over guesses; `uniform` draws them. */
+  readonly decide: () => number;
+}
+
+/**
+ * Greedy decoding and sampling with guesses: a pass feeds each row its last chosen token and the guesses after it, and
+ * decides over all of them. The session holds all of a row's tokens but the last.
+ */
+async function* decodeSpeculatively(
+  decoding: Decoding,
+  drafter: Drafter,
+  maxDraftTokens: number,
+  speculation: { draftedTokens: number; acceptedTokens: number },
+): AsyncGenerator<TokenEvent, GeneratedRow[], void> {
+  const { prompts, settings, run, ends, editor, meter, vocabSize } = decoding;
+  const temperature = settings.mode === "greedy" ? 0 : settings.temperature;
+  const greedy = temperature === 0;
+  const sampler = createSampler(vocabSize, { ...settings, temperature }, editor, settings.topLogprobs);
+  const rows = prompts.flatMap((promptIds, prompt) => {
+    const random = randomOf(run.seeds?.[prompt] ?? settings.seed, promptIds);
+    return Array.from({ length: settings.samples }, (_, sample): SpeculativeRow => {
+      const text = createGeneratedRow(prompt, sample, decoding.tokenizer, ends[prompt]!);
+      const own = random.fork(sample);
+      return {
+        text,
+        row: prompt,
+        prompt: promptIds,
+        generated: text.ids,
+        decide: own.uniform,
+        uniform: own.fork("draft").uniform,
+        pace: createDraftPace(drafter.costPerToken),
+      };
+    });
+  });
+  const texts = rows.map(({ text }) => text);
+  if (run.signal?.aborted) {
+    for (const text of texts) yield text.end("cancelled");
+    return texts;
+  }
+
+  const first = await meter.prefill(prompts);
+  yield* meter.choosing(() =>
+    rows.map(({ text, row, decide }) =>
+      text.accept(sampler.choose(rowOf(first, row, vocabSize), text.ids, decide, { row, step: 0 })),
+    ),
+  );
+  let live = rows.filter(({ text }) => text.finish === null);
+  // Where each of them is in the sessions, which have `there` rows.
+  let sources = live.map(({ row }) => row);
+  let there = prompts.length;
+  if (live.length > 0 && !run.signal?.aborted) {
+    await meter.drafting(() => drafter.begin(prompts, { sampler, greedy, ends: ends[0]!.ends }));
+  }
+  while (live.length > 0 && !run.signal?.aborted) {
+    const current = live;
+    const drafts = await meter.drafting(async () => {
+      if (!inPlace(sources, there)) await drafter.reorder(Int32Array.from(sources));
+      // The last token that may come needs no guess.
+      const counts = current.map(({ text, row }) =>
+        Math.min(maxDraftTokens, ends[row]!.maxTokens - text.ids.length - 1),
+      );
+      return drafter.propose(
+        current,
+        counts,
+        current.map(({ pace }) => pace.wantsMore),
+      );
+    });
+    const fed = current.map(({ text }, index) => [text.ids.at(-1)!, ...drafts[index]!.tokens]);
+    const logits = await meter.extend(sources, fed);
+    const removed: number[] = [];
+    const events = meter.choosing(() => {
+      let start = 0;
+      return current.flatMap(({ text, row, decide, pace }, index) => {
+        const draft = drafts[index]!;
+        const first = start;
+        start += fed[index]!.length;
+        const at = (guess: number) => rowOf(logits, first + guess, vocabSize);
+        const { choices, accepted } = verifyDraft(sampler, at, text.ids, draft, decide, greedy, row);
+        pace.observe(draft.confidences, accepted);
+        removed.push(draft.tokens.length - accepted);
+        speculation.draftedTokens += draft.tokens.length;
+        speculation.acceptedTokens += accepted;
+        const taken: TokenEvent[] = [];
+        for (const choice of choices) if (text.finish === null) taken.push(text.accept(choice));
+        return taken;
+      });
+    });
+    meter.truncate(removed);
+    yield* events;
+    there = current.length;
+    live = current.filter(({ text }) => text.finish === null);
+    sources = live.map((row) => current.indexOf(row));
+  }
+  for (const { text } of live) if (text.finish === null) yield text.end("cancelled");
+  return texts;
+}
+
 /** Beam search: the live beams of all prompts form the batch. */
 async function* decodeBeams(decoding: Decoding): AsyncGenerator<TokenEvent, GeneratedRow[], void> {
   const { prompts, settings, run, ends, editor, meter, vocabSize } = decoding;
@@ -215,8 +348,17 @@ interface Meter {
   prefill(prompts: Prompts): Promise<Float32Array>;
   /** Makes row i continue from `sources[i]`, where that is not so already, then feeds the tokens. */
   step(sources: readonly number[], tokens: readonly number[]): Promise<Float32Array>;
+  /** The same with several tokens a row; resolves to the logits after each of them. */
+  extend(sources: readonly number[], tokens: readonly (readonly number[])[]): Promise<Float32Array>;
+  truncate(removed: readonly number[]): void;
+  drafting<T>(draft: () => Promise<T>): Promise<T>;
   choosing<T>(choose: () => T): T;
   timing(): GenerationTiming;
+}
+
+/** Whether rows that continue from these are where they are. */
+function inPlace(sources: readonly number[], rows: number): boolean {
+  return sources.length === rows && sources.every((source, row) => source === row);
 }
 
 function createMeter(session: DecodingSession, clock: () => number = () => 0): Meter {
@@ -224,9 +366,14 @@ function createMeter(session: DecodingSession, clock: () => number = () => 0): M
   let stepMs = 0;
   let chooseMs = 0;
   let steps = 0;
-  const checked = (logits: Float32Array, rows: number): Float32Array => {
-    if (session.rows === rows && logits.length === rows * session.vocabSize) return logits;
-    throw new Error(`internal: the session has ${session.rows} rows and gave ${logits.length} logits for ${rows} rows`);
+  const checked = (logits: Float32Array, rows: number, tokens = rows): Float32Array => {
+    if (session.rows === rows && logits.length === tokens * session.vocabSize) return logits;
+    throw new Error(
+      `internal: the session has ${session.rows} rows and gave ${logits.length} logits for ${tokens} tokens of ${rows} rows`,
+    );
+  };
+  const reorder = async (sources: readonly number[]) => {
+    if (!inPlace(sources, session.rows)) await session.reorder(Int32Array.from(sources));
   };
   return {
     async prefill(prompts) {
@@ -237,12 +384,32 @@ function createMeter(session: DecodingSession, clock: () => number = () => 0): M
     },
     async step(sources, tokens) {
       const startMs = clock();
-      const inPlace = sources.length === session.rows && sources.every((source, row) => source === row);
-      if (!inPlace) await session.reorder(Int32Array.from(sources));
+      await reorder(sources);
       const logits = await session.step(Int32Array.from(tokens));
       stepMs += clock() - startMs;
       steps++;
       return checked(logits, tokens.length);
+    },
+    async extend(sources, tokens) {
+      const startMs = clock();
+      await reorder(sources);
+      const logits = await session.extend(tokens);
+      stepMs += clock() - startMs;
+      steps++;
+      return checked(
+        logits,
+        tokens.length,
+        tokens.reduce((sum, own) => sum + own.length, 0),
+      );
+    },
+    truncate(removed) {
+      if (removed.some((count) => count > 0)) session.truncate(removed);
+    },
+    async drafting(draft) {
+      const startMs = clock();
+      const result = await draft();
+      stepMs += clock() - startMs;
+      return result;
     },
     choosing(choose) {
       const startMs = clock();

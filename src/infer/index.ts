@@ -2,6 +2,15 @@
 
 export { type BeamSearch, type BeamSettings, type BeamStep, createBeamSearch, type Hypothesis } from "./beam.ts";
 export { type CpmAntSessionOptions, createCpmAntSession } from "./cpm-ant-session.ts";
+export {
+  createLookupDrafter,
+  createModelDrafter,
+  type Draft,
+  type Drafter,
+  type DraftRow,
+  type DraftRules,
+  type WantsMore,
+} from "./draft.ts";
 export { createEngine, type Engine, type EngineOptions, type EngineRequest, type EngineResult } from "./engine.ts";
 export {
   type GenerationResult,
@@ -9,6 +18,7 @@ export {
   type GenerationTiming,
   generate,
   type Prompts,
+  type Speculation,
   streamGenerate,
 } from "./generate.ts";
 export type { FinishReason, GeneratedText, TokenEvent } from "./generated-row.ts";

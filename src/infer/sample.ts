@@ -47,9 +47,20 @@ export interface Choice {
   readonly top: readonly TopLogprob[];
 }
 
+/** What a token is drawn from. */
+export interface Prepared {
+  /** What all rules leave; one token where the choice is greedy. In the sampler's memory: valid until the next call. */
+  readonly kept: Kept;
+  /** Of the model's own logits: ln p(id) = row[id] − logSumExp. */
+  readonly logSumExp: number;
+  readonly top: readonly TopLogprob[];
+}
+
 export interface Sampler {
   /** The tokens that temperature, top-k and top-p leave of a row. Valid until the next call. */
   keep(row: Float32Array): Kept;
+  /** `choose` without the draw: what there is to draw from after `generated`. The row is as before afterwards. */
+  prepare(row: Float32Array, generated: readonly number[], origin: LogitsOrigin): Prepared;
   /**
    * Chooses a token. `uniform` gives a number in [0, 1) and is asked once, unless greedy. The row is as before afterwards.
    * Throws CPM_INFER_NAN or CPM_INFER_NO_TOKEN.
@@ -139,27 +150,38 @@ export function createSampler(
     return { ids: ids.subarray(0, count), weights: weights.subarray(0, count), total };
   }
 
+  function prepare(row: Float32Array, generated: readonly number[], origin: LogitsOrigin): Prepared {
+    const { logSumExp } = rowStatistics(row, weights, origin);
+    const best = topLogprobs > 0 ? topEntries(row, topLogprobs) : undefined;
+    const edited = editor.apply(row, generated);
+    try {
+      // The rules make no NaN out of finite logits, but they may leave nothing.
+      if (edited && maximum(row) === -Infinity) rowStatistics(row, weights, origin);
+      const left = temperature === 0 ? single(argmax(row)) : keep(row);
+      return { kept: left, logSumExp, top: best === undefined ? [] : withLogprobs(best, logSumExp) };
+    } finally {
+      editor.restore(row);
+    }
+  }
+
+  function single(id: number): Kept {
+    ids[0] = id;
+    weights[0] = 1;
+    return kept(1, 1);
+  }
+
   function choose(
     row: Float32Array,
     generated: readonly number[],
     uniform: () => number,
     origin: LogitsOrigin,
   ): Choice {
-    const { logSumExp } = rowStatistics(row, weights, origin);
-    const best = topLogprobs > 0 ? topEntries(row, topLogprobs) : undefined;
-    const edited = editor.apply(row, generated);
-    let id: number;
-    try {
-      // The rules make no NaN out of finite logits, but they may leave nothing.
-      if (edited && maximum(row) === -Infinity) rowStatistics(row, weights, origin);
-      id = temperature === 0 ? argmax(row) : draw(keep(row), uniform());
-    } finally {
-      editor.restore(row);
-    }
-    return { id, logprob: row[id]! - logSumExp, top: best === undefined ? [] : withLogprobs(best, logSumExp) };
+    const { kept: left, logSumExp, top } = prepare(row, generated, origin);
+    const id = temperature === 0 ? left.ids[0]! : draw(left, uniform());
+    return { id, logprob: row[id]! - logSumExp, top };
   }
 
-  return { keep, choose };
+  return { keep, prepare, choose };
 }
 
 /** The id at `uniform` (in [0, 1)) of the way through the kept weights, in order of ids. */

@@ -1,0 +1,54 @@
+/**
+ * How many tokens are worth guessing for one text: learnt from how its earlier guesses fared.
+ *
+ * With P(i) the probability that the first i guesses are all accepted and c the cost of guessing and verifying one beside
+ * a plain step, k guesses give 1 + P(1) + … + P(k) tokens at a cost of 1 + c·k (Leviathan et al. 2023, section 3). Another
+ * guess is worth it while P(k + 1) / c is more than what the first k give for their cost. P is a product of acceptance
+ * rates by the drafter's confidence, which start at the confidence itself and follow what is seen, the recent more.
+ */
+import type { WantsMore } from "./draft.ts";
+
+export interface DraftPace {
+  readonly wantsMore: WantsMore;
+  /** After a verification: of guesses with these confidences, the first `accepted` were accepted. */
+  observe(confidences: readonly number[], accepted: number): void;
+}
+
+const buckets = 10;
+/** The start counts as so many verified guesses. */
+const priorWeight = 4;
+/** What is left of an observation after one more verification: old ones fade, so that guessing is tried again. */
+const fading = 0.99;
+
+export function createDraftPace(costPerToken: number): DraftPace {
+  const verified = new Float64Array(buckets);
+  const accepted = new Float64Array(buckets);
+  const bucketOf = (confidence: number) => Math.min(buckets - 1, Math.floor(confidence * buckets));
+  const rateOf = (confidence: number) => {
+    const bucket = bucketOf(confidence);
+    return (accepted[bucket]! + priorWeight * confidence) / (verified[bucket]! + priorWeight);
+  };
+  return {
+    wantsMore(confidences, next) {
+      let reached = 1;
+      let tokens = 1;
+      for (const confidence of confidences) {
+        reached *= rateOf(confidence);
+        tokens += reached;
+      }
+      const cost = 1 + costPerToken * confidences.length;
+      return (reached * rateOf(next)) / costPerToken > tokens / cost;
+    },
+    observe(confidences, count) {
+      for (let bucket = 0; bucket < buckets; bucket++) {
+        verified[bucket]! *= fading;
+        accepted[bucket]! *= fading;
+      }
+      for (const [index, confidence] of confidences.entries()) {
+        if (index > count) break;
+        verified[bucketOf(confidence)]!++;
+        if (index < count) accepted[bucketOf(confidence)]!++;
+      }
+    },
+  };
+}
