@@ -177,6 +177,25 @@ suite("cpm eval", () => {
     assert.match(stderr, /CPM_EVAL_COMPARE/);
   });
 
+  test("a model of 8 bits scores nearly as its original", async () => {
+    assert.equal((await runCli(["quantize", "model", "int8", "--precision", "int8", "--group", "channel"])).code, 0);
+    const argv = ["--task", "ccpm", "--data", "data/tasks/ccpm/test.jsonl.gz", "--template", "likelihood"];
+    await evaluate("model", ...argv, "-o", "float");
+    await evaluate("int8", ...argv, "-o", "eight");
+    const [float, eight] = ["float", "eight"].map((folder) =>
+      readFileSync(`${folder}/records/ccpm.jsonl`, "utf8")
+        .trim()
+        .split("\n")
+        .slice(1)
+        .flatMap((line) => JSON.parse(line).options as { logprob: number; tokens: number }[]),
+    ) as [{ logprob: number; tokens: number }[], { logprob: number; tokens: number }[]];
+    for (const [index, { logprob, tokens }] of float.entries()) {
+      const error = Math.abs(eight[index]!.logprob - logprob) / tokens;
+      assert.ok(error < 0.1, `${error} nats a token`);
+    }
+    assert.notDeepEqual(eight, float);
+  });
+
   test("a terminal's table, in Chinese; hostile text is shown and does nothing", async () => {
     const row = { id: "x", text: "春天", title: "<img src=x>|\u001b]0;t\u0007" };
     writeFileSync("hostile.jsonl", `${JSON.stringify(row)}\n`);

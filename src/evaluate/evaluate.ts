@@ -27,8 +27,8 @@ import { scoreTexts } from "./run-texts.ts";
 
 export interface EvaluationHooks {
   readonly signal?: AbortSignal | undefined;
-  /** Samples done of all, those that were there already included. */
-  readonly onProgress?: ((done: number, all: number) => void) | undefined;
+  /** The share of the work that is done, and samples with outputs of all, those that were there already included. */
+  readonly onProgress?: ((share: number, samples: number, all: number) => void) | undefined;
 }
 
 export interface EvaluationOutcome extends RecordFile {
@@ -228,8 +228,8 @@ async function openFor(path: string, header: RecordsHeader) {
       async onRecords(added: readonly EvaluationRecord[]) {
         await writer.add(added);
         for (const record of added) records.set(record.index, record);
-        onProgress?.(Math.min(all, records.size), all);
       },
+      onShare: (share: number) => onProgress?.(share, Math.min(all, records.size), all),
     }),
     outcome: (numbers: ReadonlySet<number>): RecordFile => ({
       header,

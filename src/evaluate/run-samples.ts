@@ -19,6 +19,8 @@ export interface SampleRun {
   readonly signal?: AbortSignal | undefined;
   /** Takes complete records. */
   readonly onRecords: (records: readonly EvaluationRecord[]) => Promise<void>;
+  /** Told how much of the work is done, 0 to 1. */
+  readonly onShare?: ((share: number) => void) | undefined;
 }
 
 /** Texts that are decoded side by side; beams and samples count. */
@@ -28,7 +30,7 @@ const decodingRows = 32;
 export async function scoreOptions(
   model: EvaluatedModel,
   samples: readonly NumberedSample[],
-  { signal, onRecords }: SampleRun,
+  { signal, onRecords, onShare }: SampleRun,
 ): Promise<void> {
   if (samples.length === 0) return;
   const requests: ScoreRequest[] = [];
@@ -74,6 +76,7 @@ export async function scoreOptions(
         }
         await onRecords(complete);
       },
+      onShare,
     });
   } finally {
     scorer.dispose();
@@ -114,6 +117,7 @@ export async function writeAnswers(
       const prompts = batch.map((sample) => [...promptOf(sample)]);
       const { texts } = await generate(session, tokenizer, prompts, decoding, { signal: run.signal });
       run.signal?.throwIfAborted();
+      run.onShare?.(Math.min(1, (from + rows) / order.length));
       await run.onRecords(
         texts.map(({ row, text, ids, finish }): GenerationRecord => {
           const { index, encoded } = batch[row]!;

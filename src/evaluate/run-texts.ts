@@ -47,7 +47,7 @@ export async function scoreTexts(
   texts: readonly Document[],
   existing: ReadonlySet<number>,
   options: WindowOptions,
-  { signal, onRecords }: SampleRun,
+  { signal, onRecords, onShare }: SampleRun,
 ): Promise<void> {
   const { tokenizer } = model;
   const encoded = texts.map(({ text }) => tokenizer.encode(text, { unknown: "drop" }));
@@ -103,6 +103,7 @@ export async function scoreTexts(
         }
         await onRecords(complete);
       },
+      onShare,
     });
   } finally {
     scorer.dispose();

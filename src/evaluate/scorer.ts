@@ -3,10 +3,13 @@
  * memory; results come in the order of the requests.
  */
 
+import type { Graph } from "../graph/index.ts";
+import type { WeightedProgram } from "../infer/compiled-model.ts";
 import { prefillBiasProgram, prefillEmbedProgram } from "../infer/programs.ts";
+import { type ModelTensors, withWeights } from "../infer/weight-ports.ts";
 import { layerMask, type ModelConfig } from "../model/config.ts";
 import { blockParameterNames, names } from "../model/parameters.ts";
-import type { DeviceTensor, Program, ProgramSource, Runtime } from "../runtime/runtime.ts";
+import type { DeviceTensor, Program, Runtime } from "../runtime/runtime.ts";
 import { ConfigError, RuntimeError } from "../util/error.ts";
 import { ownedBy } from "../util/owner.ts";
 import { layOut, requestColumns, type ScoreRequest } from "./score-layout.ts";
@@ -30,13 +33,15 @@ export interface ScorerOptions {
 }
 
 export interface Scorer {
-  /** One batch at a time. The columns of the batch, prompts and padding included, go to `onBatch`. */
+  /** One batch at a time, the longest first. */
   score(
     requests: readonly ScoreRequest[],
     run?: {
       readonly signal?: AbortSignal | undefined;
       /** Told of each batch when it is done: which requests, and their scores. */
       readonly onBatch?: (done: readonly number[], scores: readonly (readonly ContinuationScore[])[]) => Promise<void>;
+      /** Told after each batch how much of the columns is done, 0 to 1. */
+      readonly onShare?: ((share: number) => void) | undefined;
     },
   ): Promise<void>;
   dispose(): void;
@@ -53,33 +58,33 @@ type Tensors = Record<string, DeviceTensor>;
 export function createScorer(
   runtime: Runtime,
   config: ModelConfig,
-  parameters: ReadonlyMap<string, DeviceTensor>,
+  parameters: ModelTensors,
   { batchBytes = 96 * 2 ** 20, batchColumns = 4096 }: ScorerOptions = {},
 ): Promise<Scorer> {
-  const parameter = (name: string) => parameters.get(name)!;
   return ownedBy(async (owner): Promise<Scorer> => {
-    const compile = async (source: ProgramSource): Promise<Program> => owner.own(await runtime.compile(source));
-    const embed = await compile(prefillEmbedProgram(config));
-    const bias = await compile(prefillBiasProgram(config));
-    const head = await compile(scoreHeadProgram(config));
     const byKind = new Map<string, Program>();
-    const layers: { readonly program: Program; readonly weights: Tensors }[] = [];
+    const compile = async (graph: Graph, ports: readonly (readonly [port: string, name: string])[]) => {
+      const { graph: packed, given, formats } = withWeights(graph, ports, parameters);
+      const kind = `${graph.name} ${formats}`;
+      const program = byKind.get(kind) ?? owner.own(await runtime.compile(packed));
+      byKind.set(kind, program);
+      return { program, weights: given };
+    };
+    const token = ["params.token", names.token] as const;
+    const embed = await compile(prefillEmbedProgram(config), [
+      token,
+      ["params.prompt", names.prompt],
+      ["params.segment", names.segment],
+    ]);
+    const bias = await compile(prefillBiasProgram(config), [["table", names.positionBias]]);
+    const head = await compile(scoreHeadProgram(config), [["params.norm", names.outputNorm], token]);
+    const layers: WeightedProgram[] = [];
     for (let layer = 0; layer < config.layers; layer++) {
       const mask = layerMask(config, layer);
       if (mask[0] && mask[1]) continue;
-      const program = byKind.get(String(mask)) ?? (await compile(scoreBlockProgram(config, mask)));
-      byKind.set(String(mask), program);
-      const weights = blockParameterNames(layer, mask).map(
-        ([path, name]) => [`params.${path}`, parameter(name)] as const,
-      );
-      layers.push({ program, weights: Object.fromEntries(weights) });
+      const ports = blockParameterNames(layer, mask).map(([path, name]) => [`params.${path}`, name] as const);
+      layers.push(await compile(scoreBlockProgram(config, mask), ports));
     }
-    const headWeights = { "params.norm": parameter(names.outputNorm), "params.token": parameter(names.token) };
-    const embedWeights = {
-      "params.token": parameter(names.token),
-      "params.prompt": parameter(names.prompt),
-      "params.segment": parameter(names.segment),
-    };
 
     async function run(requests: readonly ScoreRequest[]): Promise<ContinuationScore[][]> {
       const layout = layOut(requests, config);
@@ -95,30 +100,29 @@ export function createScorer(
       };
       const ints = (data: Int32Array, ...shape: number[]) => keep(runtime.upload(data, "int32", shape));
       const floats = (data: Float32Array, ...shape: number[]) => keep(runtime.upload(data, "float32", shape));
-      const call = async (program: Program, inputs: Tensors): Promise<Tensors> => {
-        // A program does not list inputs that its kind of block leaves unused.
-        const given = Object.fromEntries(program.inputs.map(({ name }) => [name, inputs[name]!]));
-        const outputs = await program.run(given);
+      const call = async ({ program, weights }: WeightedProgram, inputs: Tensors): Promise<Tensors> => {
+        // A block without attention reads no bias.
+        const all: Tensors = { ...weights, ...inputs };
+        const outputs = await program.run(Object.fromEntries(program.inputs.map(({ name }) => [name, all[name]!])));
         for (const tensor of Object.values(outputs)) keep(tensor);
         return outputs;
       };
       try {
         const P = config.promptLength;
         const { h: first } = await call(embed, {
-          ...embedWeights,
           prompt: ints(layout.promptIds, rows, P),
           tokens: ints(layout.tokens, rows, columns - P),
           segment: ints(layout.segment, rows, columns),
         });
         const buckets = ints(layout.buckets, rows, columns, columns);
         const blocked = floats(layout.blocked, rows, columns, columns);
-        const { bias: scoreBias } = await call(bias, { table: parameter(names.positionBias), buckets, blocked });
+        const { bias: scoreBias } = await call(bias, { buckets, blocked });
         drop(buckets);
         drop(blocked);
         const seen = floats(layout.seen, rows, columns, 1);
         let h = first!;
-        for (const { program, weights } of layers) {
-          const { next } = await call(program, { ...weights, h, bias: scoreBias!, seen });
+        for (const layer of layers) {
+          const { next } = await call(layer, { h, bias: scoreBias!, seen });
           drop(h);
           h = next!;
         }
@@ -130,7 +134,6 @@ export function createScorer(
         for (let from = 0; from < targets.length; from += chunk) {
           const count = Math.min(chunk, targets.length - from);
           const outputs = await call(head, {
-            ...headWeights,
             h,
             positions: ints(positions.slice(from, from + count), count),
             tokens: ints(targets.slice(from, from + count), count),
@@ -163,13 +166,17 @@ export function createScorer(
     }
 
     return {
-      async score(requests, { signal, onBatch } = {}) {
+      async score(requests, { signal, onBatch, onShare } = {}) {
         for (const request of requests) checkRequest(request, config);
         const sizes = requests.map((request) => requestColumns(request, config.promptLength));
+        const all = sizes.reduce((sum, size) => sum + size, 0);
+        let done = 0;
         for (const batch of batchesByLength(sizes, { batchColumns, batchBytes, heads: config.heads })) {
           signal?.throwIfAborted();
           const scores = await run(batch.map((index) => requests[index]!));
           await onBatch?.(batch, scores);
+          for (const index of batch) done += sizes[index]! / all;
+          onShare?.(Math.min(1, done));
         }
       },
       dispose: () => owner.dispose(),

@@ -119,8 +119,8 @@ async function evaluate(options: Options, context: CommandContext): Promise<void
       const progress = startProgress(context);
       const outcome = await runEvaluation(evaluated, each, join(folder, `${name}${recordsEnding}`), {
         signal: context.signal,
-        onProgress: (done, all) =>
-          progress.update({ done: done / all, extra: [say(context, messages.running, { name, done, all })] }),
+        onProgress: (share, done, all) =>
+          progress.update({ done: share, extra: [say(context, messages.running, { name, done, all })] }),
       });
       progress.finish();
       const remark = (
