@@ -225,6 +225,7 @@ test("a session that fails ends what it was doing, and the engine with it", asyn
       const running = [1, 2, 3, 4, 5, 6].map((id) => engine.generate({ prompt: [id], settings }));
       for (const result of await Promise.allSettled(running))
         assert.match(String((result as PromiseRejectedResult).reason), /the device is gone/);
+      assert.match(String(engine.failure), /the device is gone/);
       await assert.rejects(engine.generate({ prompt: [3], settings }), { code: "CPM_CANCELLED" });
     },
     {},

@@ -127,6 +127,16 @@ export const verbs: readonly Verb[] = [
     load: () => import("./verbs/eval.ts"),
   },
   {
+    name: "serve",
+    summary: { zh: "以 OpenAI 兼容的 HTTP 接口提供模型", en: "serve models over an OpenAI-compatible HTTP API" },
+    load: () => import("./verbs/serve.ts"),
+  },
+  {
+    name: "serve keys",
+    summary: { zh: "管理 API 密钥：add、list、revoke", en: "API keys: add, list, revoke" },
+    load: () => import("./verbs/serve-keys.ts"),
+  },
+  {
     name: "forward",
     summary: {
       zh: "算出模型的输出与梯度，供与其他实现对照",

@@ -52,6 +52,8 @@ export interface Engine {
   /** Requests that have not joined the batch. */
   readonly waiting: number;
   readonly steps: number;
+  /** What the session failed with; then the engine takes no more requests. */
+  readonly failure: unknown;
   /**
    * Throws as `generate` does, and CPM_INFER_OPTIONS for beam search and for more samples than the engine has rows. A
    * request that fails leaves the others alone, unless the session itself failed.
@@ -114,6 +116,7 @@ export function createEngine(
   let running: Promise<void> | undefined;
   let closed = false;
   let steps = 0;
+  let failure: unknown;
 
   /** The next token of a text. Its event goes out; a row that cannot go on fails its request alone. */
   function choose(job: Job, text: GeneratedRow, logits: Float32Array): void {
@@ -311,6 +314,7 @@ export function createEngine(
     } catch (error) {
       // The session cannot be relied on any more: whatever it was doing has failed.
       closed = true;
+      failure = error;
       for (const job of new Set([...live.map((row) => row.job), ...waiting.splice(0)])) job.settle(error);
       live = [];
       for (const job of passes.splice(0)) job.fail(error);
@@ -336,6 +340,9 @@ export function createEngine(
     },
     get steps() {
       return steps;
+    },
+    get failure() {
+      return failure;
     },
     async generate(request) {
       checkOpen();

@@ -89,7 +89,8 @@ export async function findVocabulary(path: string): Promise<string | undefined> 
   return vocabularyNames.map((name) => join(folder, name)).find((candidate) => existsSync(candidate));
 }
 
-async function vocabularyBeside(path: string): Promise<string> {
+/** The same. Throws ConfigError `CPM_INFER_VOCABULARY` where there is none. */
+export async function vocabularyBeside(path: string): Promise<string> {
   const found = await findVocabulary(path);
   if (found !== undefined) return found;
   const { folder } = await findWeights(path);

@@ -13,6 +13,7 @@ import { deltaErrors } from "./errors-delta.ts";
 import { evalErrors } from "./errors-eval.ts";
 import { runErrors } from "./errors-run.ts";
 import { runtimeErrors } from "./errors-runtime.ts";
+import { serveErrors } from "./errors-serve.ts";
 import { taskErrors } from "./errors-task.ts";
 
 export const errorCatalogue: Readonly<Record<string, ErrorEntry>> = {
@@ -24,5 +25,6 @@ export const errorCatalogue: Readonly<Record<string, ErrorEntry>> = {
   ...evalErrors,
   ...runErrors,
   ...runtimeErrors,
+  ...serveErrors,
   ...taskErrors,
 };

@@ -1,0 +1,166 @@
+/** `cpm serve`: models over HTTP. */
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { availableParallelism, cpus } from "node:os";
+import { z } from "zod";
+import { ledgerChoicesSchema, machineAssumptions } from "../../live/ledger-assumptions.ts";
+import type { ServedModel } from "../../serve/served-model.ts";
+import { ConfigError, UnsupportedError } from "../../util/error.ts";
+import { defineCommand } from "../command.ts";
+import { note, print, say } from "../context.ts";
+import { serveMessages as messages } from "../messages/serve.ts";
+import { bytesSchema, durationSchema } from "../quantity.ts";
+
+const loopback = new Set(["127.0.0.1", "localhost", "::1"]);
+
+export default defineCommand({
+  name: "serve",
+  summary: messages.summary,
+  description: messages.description,
+  json: true,
+  examples: [
+    { line: "serve model/", ...messages.exampleOne },
+    { line: "serve ant=models/ant --host 0.0.0.0 --keys keys.json", ...messages.exampleKeys },
+  ],
+  schema: z.object({
+    models: z
+      .array(z.string().min(1))
+      .min(1)
+      .describe(messages.models.en)
+      .meta({ zh: messages.models.zh, positional: true, placeholder: "MODEL" }),
+    vocab: z
+      .string()
+      .min(1)
+      .optional()
+      .describe(messages.vocab.en)
+      .meta({ zh: messages.vocab.zh, placeholder: "FILE" }),
+    config: z
+      .string()
+      .min(1)
+      .optional()
+      .describe(messages.config.en)
+      .meta({ zh: messages.config.zh, placeholder: "FILE" }),
+    host: z.string().default("127.0.0.1").describe(messages.host.en).meta({ zh: messages.host.zh }),
+    port: z.int().min(0).max(65535).default(8023).describe(messages.port.en).meta({ zh: messages.port.zh, alias: "p" }),
+    keys: z.string().min(1).optional().describe(messages.keys.en).meta({ zh: messages.keys.zh, placeholder: "FILE" }),
+    open: z.boolean().default(false).describe(messages.open.en).meta({ zh: messages.open.zh }),
+    cors: z
+      .array(z.string().regex(/^(\*|https?:\/\/[^\s/]+)$/))
+      .default([])
+      .describe(messages.cors.en)
+      .meta({ zh: messages.cors.zh, placeholder: "ORIGIN" }),
+    workers: z.int().min(1).max(256).default(1).describe(messages.workers.en).meta({ zh: messages.workers.zh }),
+    rows: z.int().min(1).max(256).default(16).describe(messages.rows.en).meta({ zh: messages.rows.zh }),
+    context: z.int().min(2).max(65_536).default(1024).describe(messages.context.en).meta({ zh: messages.context.zh }),
+    prefillTokens: z
+      .int()
+      .min(1)
+      .max(65_536)
+      .default(256)
+      .describe(messages.prefill.en)
+      .meta({ zh: messages.prefill.zh }),
+    threads: z.int().min(1).max(1024).optional().describe(messages.threads.en).meta({ zh: messages.threads.zh }),
+    maxWaiting: z
+      .int()
+      .min(1)
+      .max(100_000)
+      .default(128)
+      .describe(messages.maxWaiting.en)
+      .meta({ zh: messages.maxWaiting.zh }),
+    deadline: durationSchema().default(120_000).describe(messages.deadline.en).meta({ zh: messages.deadline.zh }),
+    maxBody: bytesSchema()
+      .default(2 ** 20)
+      .describe(messages.maxBody.en)
+      .meta({ zh: messages.maxBody.zh }),
+    drain: durationSchema().default(30_000).describe(messages.drain.en).meta({ zh: messages.drain.zh }),
+    logTexts: z.boolean().default(false).describe(messages.logTexts.en).meta({ zh: messages.logTexts.zh }),
+    quiet: z.boolean().default(false).describe(messages.quiet.en).meta({ zh: messages.quiet.zh, alias: "q" }),
+    ledger: ledgerChoicesSchema.optional().describe(messages.ledger.en).meta({ zh: messages.ledger.zh }),
+  }),
+  async run(options, context) {
+    const { models: given, host, port, keys, workers, rows, maxWaiting, drain, ledger } = options;
+    if (keys === undefined && !options.open && !loopback.has(host)) {
+      throw new ConfigError("CPM_SERVE_OPEN", say(context, messages.openRefused), {
+        where: `--host ${host}`,
+        hint: say(context, messages.openHint),
+      });
+    }
+    const [{ modelName, serveModel }, { startApiServer }] = await Promise.all([
+      import("../../serve/served-model.ts"),
+      import("../../serve/server.ts"),
+    ]);
+    const names = given.map((model) => modelName(model).id);
+    if (new Set(names).size < names.length) {
+      throw new ConfigError("CPM_CLI_USAGE", say(context, messages.sameName), {
+        got: names.join(", "),
+        hint: say(context, messages.nameThem),
+      });
+    }
+    const log = (event: string, fields: Readonly<Record<string, unknown>>) => {
+      if (options.quiet) return;
+      note(context, JSON.stringify({ time: new Date(context.now()).toISOString(), event, ...fields }));
+    };
+    note(context, say(context, messages.loading, { models: names.join(", ") }));
+    const models: ServedModel[] = [];
+    const closeAll = () => Promise.all(models.map(({ dispatcher }) => dispatcher.drain(0)));
+    try {
+      for (const model of given) {
+        models.push(
+          await serveModel({
+            model,
+            vocabularyPath: options.vocab,
+            configPath: options.config,
+            threads: options.threads,
+            workers,
+            rows,
+            contextTokens: options.context,
+            prefillTokens: options.prefillTokens,
+            maxWaiting,
+            // Where there are keys, no one of them can take all places.
+            maxWaitingPerUser: keys === undefined ? maxWaiting : Math.ceil(maxWaiting / 2),
+            now: context.now,
+            log,
+          }),
+        );
+        context.signal.throwIfAborted();
+      }
+      const machine = { cpu: cpus()[0]?.model.trim() ?? "CPU", cores: availableParallelism() };
+      const server = await startApiServer({
+        models,
+        host,
+        port,
+        keysPath: keys,
+        corsOrigins: options.cors,
+        maxBodyBytes: options.maxBody,
+        deadlineMs: options.deadline,
+        assumptions: machineAssumptions(machine, ledger),
+        version: version(),
+        log,
+        logTexts: options.logTexts,
+        now: context.now,
+      }).catch((error) => {
+        if ((error as { code?: string }).code !== "EADDRINUSE") throw error;
+        throw new UnsupportedError("CPM_SERVE_PORT", say(context, messages.portTaken, { port: String(port) }), {
+          where: `${host}:${port}`,
+          cause: error,
+        });
+      });
+      if (keys === undefined) note(context, say(context, messages.withoutKeys));
+      note(context, say(context, messages.serving, { models: names.join(", "), url: server.url }));
+      if (context.json) print(context, JSON.stringify({ event: "listening", url: server.url, port: server.port }));
+      if (!context.signal.aborted) await once(context.signal, "abort");
+      note(context, say(context, messages.draining));
+      await server.drain(drain);
+    } catch (error) {
+      await closeAll();
+      throw error;
+    }
+    // Being stopped is how a server ends well: with the code of success, as what starts it expects.
+    return 0;
+  },
+});
+
+function version(): string {
+  const manifest = readFileSync(new URL("../../../package.json", import.meta.url), "utf8");
+  return (JSON.parse(manifest) as { version: string }).version;
+}
