@@ -1,7 +1,8 @@
 /** Several runs in common charts, over steps, tokens or time in training; and how their recipes differ. */
 import { useMemo } from "preact/hooks";
-import { Chart, type ChartSeries } from "./chart.tsx";
+import { Chart } from "./chart.tsx";
 import { ChartControls } from "./chart-controls.tsx";
+import type { ChartSeries } from "./chart-plot.ts";
 import { smooth } from "./columns.ts";
 import { formatCount, formatDuration, formatNumber } from "./format.ts";
 import { LineSample } from "./line-sample.tsx";
@@ -9,7 +10,7 @@ import { distinctLines, lineStyle } from "./line-styles.ts";
 import { route, setQuery } from "./route.ts";
 import { statusText } from "./run-list.tsx";
 import type { StepColumn } from "./run-store.ts";
-import { language, t, theme } from "./settings.ts";
+import { language, scheme, t } from "./settings.ts";
 import { differences, flatten } from "./settings-tree.ts";
 import { createSharedStream } from "./shared-stream.ts";
 import { useSignal } from "./signal.ts";
@@ -37,7 +38,7 @@ interface Compared {
 
 function Comparison({ ids, left }: { readonly ids: readonly string[]; readonly left: number }) {
   const locale = useSignal(language);
-  const mode = useSignal(theme);
+  const mode = useSignal(scheme);
   const { query } = useSignal(route);
   // The number of runs is fixed for this component: it is made anew for others.
   const stream = useMemo(createSharedStream, []);

@@ -3,9 +3,17 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { formatCount, formatNumber, type Language } from "./format.ts";
 import type { ParameterPoint } from "./run-store.ts";
 import { t } from "./settings.ts";
+import type { TextKey } from "./text.ts";
 
 const metrics = ["std", "gradStd", "mean", "min", "max"] as const;
 type Metric = (typeof metrics)[number];
+const metricNames = {
+  std: "metricStd",
+  gradStd: "metricGradStd",
+  mean: "metricMean",
+  min: "metricMin",
+  max: "metricMax",
+} as const satisfies Record<Metric, TextKey>;
 const rowHeight = 14;
 
 export function Dynamics({
@@ -58,7 +66,9 @@ export function Dynamics({
           {t("metric")}
           <select value={metric} onChange={(event) => setMetric(event.currentTarget.value as Metric)}>
             {metrics.map((each) => (
-              <option key={each}>{each}</option>
+              <option key={each} value={each}>
+                {t(metricNames[each])}
+              </option>
             ))}
           </select>
         </label>
@@ -71,7 +81,7 @@ export function Dynamics({
         />
         <span class="meta tabular">
           {shown && hover
-            ? `${names[hover.row]} · ${t("step")} ${formatCount(points[hover.column]!.step, language)} · ${metric} ${formatNumber(shown[metric])}`
+            ? `${names[hover.row]} · ${t("step")} ${formatCount(points[hover.column]!.step, language)} · ${t(metricNames[metric])} ${formatNumber(shown[metric])}`
             : `${t("step")} ${formatCount(points[0]!.step, language)} – ${formatCount(points.at(-1)!.step, language)}`}
         </span>
       </div>

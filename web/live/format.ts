@@ -53,6 +53,14 @@ export function formatBytes(bytes: number): string {
   return `${index === 0 ? value : trim(value)} ${units[index]}`;
 }
 
+export function formatEnergy(kWh: number): string {
+  return kWh < 0.1 ? `${formatNumber(1000 * kWh)} Wh` : `${formatNumber(kWh)} kWh`;
+}
+
+export function formatMass(kg: number): string {
+  return kg < 0.1 ? `${formatNumber(1000 * kg)} g` : `${formatNumber(kg)} kg`;
+}
+
 /** Seconds as the two largest units. */
 export function formatDuration(seconds: number, language: Language): string {
   if (!Number.isFinite(seconds)) return "–";

@@ -16,7 +16,6 @@ function App() {
   const locale = useSignal(language);
   const mode = useSignal(theme);
   const { page, id } = useSignal(route);
-  useEffect(applySettings, [locale, mode]);
   useEffect(() => {
     document.title = `${t("title")} · CPM-Live`;
   }, [locale]);

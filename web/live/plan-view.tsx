@@ -4,7 +4,16 @@
  */
 import type { RunPlan } from "../../src/live/run-plan.ts";
 import type { RunDescription } from "./api.ts";
-import { formatBytes, formatCount, formatDuration, formatNumber, formatPercent, type Language } from "./format.ts";
+import {
+  formatBytes,
+  formatCount,
+  formatDuration,
+  formatEnergy,
+  formatMass,
+  formatNumber,
+  formatPercent,
+  type Language,
+} from "./format.ts";
 import { Figure, useLedger } from "./run-details.tsx";
 import type { RunStore } from "./run-store.ts";
 import { t } from "./settings.ts";
@@ -99,8 +108,8 @@ function Expected({
     ],
     ["memory", memory.totalBytes, peak > 0 ? peak : undefined, formatBytes],
     ["cost", run.cost, ledger?.cost, money],
-    ["energy", run.energyKwh, ledger?.kWh, (value) => `${formatNumber(value)} kWh`],
-    ["carbon", run.kgCo2e, ledger?.kgCo2e, (value) => `${formatNumber(value)} kg`],
+    ["energy", run.energyKwh, ledger?.kWh, formatEnergy],
+    ["carbon", run.kgCo2e, ledger?.kgCo2e, formatMass],
     ["checkpointsOnDisk", checkpoints.bytes, undefined, formatBytes],
   ];
   const shown = rows.filter(([, planned, actual]) => finite(planned) || finite(actual));
@@ -260,8 +269,8 @@ function Machine({ run: { machine, versions } }: { readonly run: RunDescription 
     <section class="card">
       <h2>{t("machine")}</h2>
       <dl class="figures">
-        <Figure label="CPU" value={machine.cpu} />
-        {machine.cores > 0 && <Figure label="" value={t("coresOf").replace("{count}", String(machine.cores))} />}
+        <Figure label={t("processor")} value={machine.cpu} />
+        {machine.cores > 0 && <Figure label={t("cores")} value={String(machine.cores)} />}
         {machine.memoryBytes > 0 && <Figure label={t("memory")} value={formatBytes(machine.memoryBytes)} />}
         {Object.entries(versions).map(([name, value]) => (
           <Figure key={name} label={name} value={value} />

@@ -1,6 +1,7 @@
 /** The charts of a run: loss with validation, and what else changes from step to step. */
 import { useMemo } from "preact/hooks";
-import { Chart, type ChartMarker, type ChartSeries } from "./chart.tsx";
+import { Chart } from "./chart.tsx";
+import type { ChartMarker, ChartSeries } from "./chart-plot.ts";
 import { smooth, upperBound } from "./columns.ts";
 import { formatBytes, formatCount, formatNumber, formatPercent, type Language } from "./format.ts";
 import { lineStyle } from "./line-styles.ts";

@@ -9,7 +9,15 @@ import {
   type PageLedger,
   runBase,
 } from "./api.ts";
-import { formatBytes, formatCount, formatNumber, formatTime, type Language } from "./format.ts";
+import {
+  formatBytes,
+  formatCount,
+  formatEnergy,
+  formatMass,
+  formatNumber,
+  formatTime,
+  type Language,
+} from "./format.ts";
 import { Markdown } from "./markdown.tsx";
 import type { SamplePoint, TimelineEntry } from "./run-store.ts";
 import { t } from "./settings.ts";
@@ -190,8 +198,8 @@ export function Cost({ id, version }: { readonly id: string; readonly version: n
       {ledger.cost !== undefined && (
         <Figure label={t("cost")} value={`${formatNumber(ledger.cost)} ${ledger.currency ?? ""}`} />
       )}
-      {ledger.kWh !== undefined && <Figure label={t("energy")} value={`${formatNumber(ledger.kWh)} kWh`} />}
-      {ledger.kgCo2e !== undefined && <Figure label={t("carbon")} value={`${formatNumber(ledger.kgCo2e)} kg`} />}
+      {ledger.kWh !== undefined && <Figure label={t("energy")} value={formatEnergy(ledger.kWh)} />}
+      {ledger.kgCo2e !== undefined && <Figure label={t("carbon")} value={formatMass(ledger.kgCo2e)} />}
     </>
   );
 }

@@ -35,7 +35,7 @@ export function RunList() {
               <strong>{name}</strong>
               <span class={`status ${status}`}>{statusText(status)}</span>
               <span class="meta">
-                {formatCount(parameters, locale)} {t("parameters")}
+                {t("ofParameters").replace("{count}", formatCount(parameters, locale))}
                 {target.steps !== undefined && ` · ${formatCount(target.steps, locale)} ${t("step")}`}
                 {` · ${formatTime(Date.parse(createdAt) / 1000, locale)}`}
               </span>

@@ -10,7 +10,7 @@ import { RunCharts } from "./run-charts.tsx";
 import { Checkpoints, Cost, Events, Figure, Logs, Samples } from "./run-details.tsx";
 import { statusText } from "./run-list.tsx";
 import type { RunStore } from "./run-store.ts";
-import { language, t, theme } from "./settings.ts";
+import { language, scheme, t } from "./settings.ts";
 import { useSignal } from "./signal.ts";
 import type { TextKey } from "./text.ts";
 import { type FollowedRun, useRun } from "./use-run.ts";
@@ -21,7 +21,7 @@ type Tab = (typeof tabs)[number];
 
 export function RunPage({ id }: { readonly id: string }) {
   const locale = useSignal(language);
-  const mode = useSignal(theme);
+  const mode = useSignal(scheme);
   const { query } = useSignal(route);
   const run = useRun(id);
   const { store, description } = run;

@@ -28,7 +28,7 @@ function textOf(value: unknown): string {
 /** Names and places, which differ in any case. */
 const notCompared = new Set(["name", "run", "resume"]);
 
-/** Keys whose values are not the same everywhere, with the value of each; undefined where one has none. */
+/** Keys whose values are not the same everywhere, with the value of each; undefined where one has none, and those last. */
 export function differences(
   all: readonly ReadonlyMap<string, string>[],
 ): { readonly key: string; readonly values: readonly (string | undefined)[] }[] {
@@ -36,5 +36,6 @@ export function differences(
   return [...keys]
     .filter((key) => !notCompared.has(key))
     .map((key) => ({ key, values: all.map((each) => each.get(key)) }))
-    .filter(({ values }) => values.some((value) => value !== values[0]));
+    .filter(({ values }) => values.some((value) => value !== values[0]))
+    .toSorted((a, b) => Number(a.values.includes(undefined)) - Number(b.values.includes(undefined)));
 }

@@ -29,6 +29,21 @@ const first: Language =
 export const language = signal<Language>(first);
 export const theme = signal<Theme>((stored("cpm-theme") as Theme | null) ?? "auto");
 
+const system = matchMedia("(prefers-color-scheme: dark)");
+const schemeNow = () => {
+  const chosenTheme = theme.get();
+  return chosenTheme === "auto" ? (system.matches ? "dark" : "light") : chosenTheme;
+};
+/** What the theme comes to on this device. */
+export const scheme = signal<"light" | "dark">(schemeNow());
+const follow = () => {
+  applySettings();
+  scheme.set(schemeNow());
+};
+theme.subscribe(follow);
+language.subscribe(applySettings);
+system.addEventListener("change", follow);
+
 export function setLanguage(value: Language): void {
   keep("cpm-language", value);
   language.set(value);
