@@ -3,6 +3,7 @@
  * the plan in the run's folder.
  */
 import { type PlannedSource, spendTokens } from "../data/mixture-plan.ts";
+import type { RecomputePolicy } from "../graph/index.ts";
 import type { LedgerAssumptions } from "../live/ledger-assumptions.ts";
 import { checkpointDiskBytes, type PlannedRate, planRun, type RunPlan } from "../live/run-plan.ts";
 import type { ModelConfig } from "../model/config.ts";
@@ -16,7 +17,7 @@ export interface PlannedRecipe {
   readonly length: number;
   readonly accumulate: number;
   readonly ramp: GeometryRamp;
-  readonly recompute: "none" | "block";
+  readonly recompute: RecomputePolicy;
   readonly zLoss: number;
   readonly compute: "float32" | "float16";
   readonly dropout: number;

@@ -1,159 +1,69 @@
 /**
- * A recorded run for `cpm train`: options into a trainer, a data source and a run's folder, and what happens into events.
- * The recipe is kept in the run's folder, so going on needs the folder alone.
+ * A recorded run for `cpm train`: options into a trainer, a data source and a run's folder. The recipe is kept in the run's
+ * folder, so going on needs the folder alone.
  */
-import { mkdir } from "node:fs/promises";
+import { mkdir, rename, rm } from "node:fs/promises";
 import { join, relative, resolve } from "node:path";
-import { z } from "zod";
-import { mixtureSchema } from "../data/mixture-file.ts";
-import { packingSchema } from "../data/packing.ts";
-import { alertSchema } from "../live/alerts.ts";
-import { ledgerChoicesSchema, machineAssumptions } from "../live/ledger-assumptions.ts";
-import type { RunDescription, RunWriter } from "../live/run-folder.ts";
+import { machineAssumptions } from "../live/ledger-assumptions.ts";
+import type { RunDescription } from "../live/run-folder.ts";
 import type { ModelConfig } from "../model/config.ts";
-import { retentionSchema } from "../train/checkpoint.ts";
-import { guardSchema } from "../train/guard.ts";
 import { checkMemory } from "../train/memory-plan.ts";
-import type { Intervention, PretrainHooks } from "../train/pretrain.ts";
-import { rampSchema } from "../train/ramp.ts";
 import { ConfigError } from "../util/error.ts";
 import type { CommandContext } from "./context.ts";
 import { note, print, say } from "./context.ts";
 import { freeMemoryBytes, inspectMachine } from "./machine.ts";
 import { planMessages } from "./messages/plan.ts";
 import { pretrainMessages as messages } from "./messages/pretrain.ts";
+import { trainMessages } from "./messages/train.ts";
+import { ownData, requireNewFolder, round, tellEnd, writeModel } from "./model-output.ts";
 import { completePlan, estimatedRate, planRecipe } from "./planning.ts";
-import { startProgress } from "./progress.ts";
-import { formatBytes, formatDuration, formatInteger, formatNumber } from "./quantity.ts";
-import { createSmoothing, trainingFields } from "./training.ts";
+import { formatBytes, formatInteger, formatNumber } from "./quantity.ts";
+import { measurePower, measuresPower, withLogs, withRecipeAlerts } from "./run-companions.ts";
+import { type Recipe, readKeptRecipe, withPaths } from "./run-recipe.ts";
+import { createRecorder } from "./run-recorder.ts";
 
-/** Continued during training where the recipe has no beginnings. */
-const defaultPrompts = ["春天", "从前有", "今天"];
+/** Those of the command. `output`: the model's folder, written at the end; no part of the recipe. */
+export type RunOptions = Omit<Recipe, "for"> & {
+  readonly for?: number | undefined;
+  readonly output?: string | undefined;
+};
 
-const size = z.int().min(1).optional();
-
-/** What a recorded run takes beside the fields of every training; recipes only, but for where data and run are. */
-export const pretrainFields = {
-  data: z.array(z.string()).default([]).describe(messages.data.en).meta({ zh: messages.data.zh, placeholder: "DIR" }),
-  run: z.string().min(1).optional().describe(messages.run.en).meta({ zh: messages.run.zh, placeholder: "DIR" }),
-  resume: z
-    .string()
-    .min(1)
-    .optional()
-    .describe(messages.resume.en)
-    .meta({ zh: messages.resume.zh, placeholder: "DIR" }),
-  name: z.string().max(512).optional().describe(messages.name.en).meta({ zh: messages.name.zh, flag: false }),
-  mixture: mixtureSchema.optional().describe(messages.mixture.en).meta({ zh: messages.mixture.zh }),
-  model: z
-    .strictObject({
-      layers: size,
-      dimModel: size,
-      dimFf: size,
-      heads: size,
-      dimHead: size,
-      promptLength: size,
-      promptTypes: size,
-      segmentTypes: size,
-      positionBuckets: size,
-      positionMaxDistance: size,
-    })
-    .prefault({})
-    .describe(messages.model.en)
-    .meta({ zh: messages.model.zh }),
-  mixtureFile: z
-    .string()
-    .min(1)
-    .optional()
-    .describe(messages.mixtureFile.en)
-    .meta({ zh: messages.mixtureFile.zh, placeholder: "FILE" }),
-  packing: packingSchema
-    .default({ kind: "bestFit", compat: false })
-    .describe(messages.packing.en)
-    .meta({ zh: messages.packing.zh }),
-  wholeShare: z
-    .number()
-    .min(0)
-    .max(1)
-    .default(0)
-    .describe(messages.wholeShare.en)
-    .meta({ zh: messages.wholeShare.zh, flag: false }),
-  ramp: rampSchema.describe(messages.ramp.en).meta({ zh: messages.ramp.zh, flag: false }),
-  every: z
-    .strictObject({
-      validation: z.int().min(0).default(500),
-      samples: z.int().min(0).default(1000),
-      parameters: z.int().min(0).default(500),
-      checkpoint: z.int().min(0).default(500),
-    })
-    .prefault({})
-    .describe(messages.every.en)
-    .meta({ zh: messages.every.zh }),
-  retention: retentionSchema.prefault({}).describe(messages.retention.en).meta({ zh: messages.retention.zh }),
-  guard: guardSchema.prefault({}).describe(messages.guard.en).meta({ zh: messages.guard.zh }),
-  samplePrompts: z
-    .array(z.string())
-    .default([])
-    .describe(messages.samplePrompts.en)
-    .meta({ zh: messages.samplePrompts.zh, flag: false }),
-  sampleTokens: z
-    .int()
-    .min(1)
-    .max(1024)
-    .default(48)
-    .describe(messages.sampleTokens.en)
-    .meta({ zh: messages.sampleTokens.zh, flag: false }),
-  log: z
-    .strictObject({ recorder: z.string().max(200).default("cpm-live"), dayEnds: z.string().default("16:00+08:00") })
-    .prefault({})
-    .describe(messages.log.en)
-    .meta({ zh: messages.log.zh }),
-  alerts: z
-    .array(alertSchema)
-    .max(16)
-    .default([])
-    .describe(messages.alerts.en)
-    .meta({ zh: messages.alerts.zh, flag: false }),
-  ledger: ledgerChoicesSchema.optional().describe(messages.ledger.en).meta({ zh: messages.ledger.zh }),
-} as const;
-
-const recipeSchema = z.object({ ...trainingFields, for: z.number().optional(), ...pretrainFields });
-type Recipe = z.output<typeof recipeSchema>;
-
-/** Starts a recorded run. `options` are those of the command. */
-export async function startRun(
-  options: Omit<Recipe, "for"> & { for?: number | undefined },
-  context: CommandContext,
-): Promise<void> {
+/** Starts a recorded run. */
+export async function startRun({ output, ...options }: RunOptions, context: CommandContext): Promise<void> {
   const { run } = options;
   if (run === undefined) throw new ConfigError("CPM_CLI_USAGE", say(context, messages.needRun), { where: "run" });
-  const recipe: Recipe = {
-    ...options,
-    data: options.data.map((path) => resolve(path)),
-    ...(options.mixtureFile !== undefined && { mixtureFile: resolve(options.mixtureFile) }),
-    ...(options.mixture && {
-      mixture: { sources: options.mixture.sources.map((source) => ({ ...source, data: resolve(source.data) })) },
-    }),
-  };
-  await train(run, recipe, false, context);
+  if (output !== undefined) requireNewFolder(output, context);
+  const isKept = output !== undefined && options.keep === "best";
+  const retention = { ...options.retention, best: options.retention.best || isKept };
+  await train(run, { ...withPaths(options, (path) => resolve(path)), retention }, { output }, context);
 }
 
-/** Goes on with a run by the recipe in its folder. */
-export async function resumeRun(folder: string, context: CommandContext): Promise<void> {
-  const { readRun } = await import("../live/run-folder.ts");
-  const recipe = recipeSchema.safeParse(readRun(folder).recipe);
-  if (!recipe.success) {
-    const [issue] = recipe.error.issues;
-    throw new ConfigError("CPM_RUN_RECIPE", "The recipe in the run's folder is not as it must be", {
-      where: `${folder}: recipe.${issue?.path.join(".")}`,
-      got: issue?.message,
-    });
+/** Goes on with a run by the recipe in its folder, from its newest checkpoint or from that of a step. */
+export async function resumeRun(
+  folder: string,
+  { output, from }: { readonly output?: string | undefined; readonly from?: number | undefined },
+  context: CommandContext,
+): Promise<void> {
+  if (output !== undefined) requireNewFolder(output, context);
+  const recipe = await readKeptRecipe(folder);
+  if (from !== undefined) {
+    const [{ checkpointOf }, { checkpointsFolder }] = await Promise.all([
+      import("../train/index.ts"),
+      import("../live/run-folder.ts"),
+    ]);
+    await checkpointOf(join(folder, checkpointsFolder), from);
   }
-  await train(folder, recipe.data, true, context);
+  await train(folder, recipe, { output, resume: from ?? true }, context);
 }
 
-async function train(folder: string, recipe: Recipe, resume: boolean, context: CommandContext): Promise<void> {
+async function train(
+  folder: string,
+  recipe: Recipe,
+  { output, resume = false }: { readonly output?: string | undefined; readonly resume?: boolean | number },
+  context: CommandContext,
+): Promise<void> {
   const [
-    { openMixture, readMixtureSources },
+    { openMixture, readMixtureSources, unigramEntropy },
     { parseSchedule, pretrain },
     { preset, parameterCount, configToJson },
     { createNativeRuntime },
@@ -195,10 +105,8 @@ async function train(folder: string, recipe: Recipe, resume: boolean, context: C
   const { multiplyMatrices } = await import("../train/product-rate.ts");
   const product = await multiplyMatrices(runtime);
   const machine = inspectMachine();
-  const ledger = machineAssumptions(
-    { cpu: machine.cpuModel ?? machine.arch, cores: machine.usableProcessors },
-    recipe.ledger,
-  );
+  const processor = { cpu: machine.cpuModel ?? machine.arch, cores: machine.usableProcessors };
+  const ledger = await assumptionsOf(processor, recipe, context);
   const createdMs = context.now();
   const description: RunDescription = {
     format: 1,
@@ -206,16 +114,11 @@ async function train(folder: string, recipe: Recipe, resume: boolean, context: C
     name: recipe.name ?? live.runName(folder),
     createdAt: new Date(createdMs).toISOString(),
     status: "running",
-    recipe: JSON.parse(JSON.stringify(recipe)),
+    recipe: JSON.parse(JSON.stringify(keptRecipe(folder, recipe))),
     model: { preset: recipe.preset, config: configToJson(config), parameters: parameterCount(config) },
     data: { sources: source.sources.map((each) => ({ ...each })) },
     target: { steps: recipe.steps, ...(recipe.for !== undefined && { ms: recipe.for }) },
-    machine: {
-      cpu: machine.cpuModel ?? machine.arch,
-      cores: machine.usableProcessors,
-      memoryBytes: machine.memoryBytes,
-      threads: runtime.info.threads,
-    },
+    machine: { ...processor, memoryBytes: machine.memoryBytes, threads: runtime.info.threads },
     versions: { node: process.versions.node, onnxruntime: runtime.info.version },
     ledger,
     plan: {
@@ -230,13 +133,16 @@ async function train(folder: string, recipe: Recipe, resume: boolean, context: C
     },
     productFlopsPerSecond: product.gflops * 1e9,
   };
-  const record = resume
-    ? await live.reopenRun(folder, context.now)
-    : await live.createRun(folder, description, context.now);
-  const logged = await logging(record, recipe, context);
-  const writer = recipe.alerts.length === 0 ? logged : await alerting(logged, recipe.alerts, context);
-  if (resume) await writer.update({ status: "running" });
-  const attempt = resume ? await attemptsOf(folder) : 1;
+  const record =
+    resume === false
+      ? await live.createRun(folder, description, context.now, [ownData])
+      : await live.reopenRun(folder, context.now);
+  const logged = await withLogs(record, recipe, context);
+  const writer = recipe.alerts.length === 0 ? logged : await withRecipeAlerts(logged, recipe.alerts, context);
+  const checkpoints = join(folder, live.checkpointsFolder);
+  if (resume !== false) await writer.update({ status: "running" });
+  const { attempt, reached } = resume === false ? { attempt: 1, reached: 0 } : await historyOf(folder);
+  const undone = typeof resume === "number" ? await rollBack(checkpoints, resume, reached, context) : undefined;
   note(
     context,
     say(context, messages.started, {
@@ -247,16 +153,20 @@ async function train(folder: string, recipe: Recipe, resume: boolean, context: C
       length: formatInteger(recipe.length),
     }),
   );
+  const geometry = { rows: recipe.rows, columns: recipe.length };
+  const entropy = unigramEntropy(source.heldOut(geometry, recipe.evaluatePieces), config.vocabSize);
+  tellEntropy(entropy, context);
   const flopsPerSecond = writer.description.productFlopsPerSecond ?? product.gflops * 1e9;
-  const { hooks, finish, position } = recorder(
-    { writer, recipe, config, vocabularyText, runtime, attempt, flopsPerSecond },
+  const { hooks, finish, position } = createRecorder(
+    { writer, recipe, config, vocabularyText, runtime, attempt, undone, flopsPerSecond },
     context,
   );
+  const power = await measurePower(writer, recipe, writer.description.machine.cpu, context);
   try {
     const result = await pretrain(
-      { runtime, config, source, vocabularyText, checkpoints: join(folder, live.checkpointsFolder), resume },
+      { runtime, config, source, vocabularyText, checkpoints, resume },
       {
-        geometry: { rows: recipe.rows, columns: recipe.length },
+        geometry,
         ramp: recipe.ramp,
         recompute: recipe.recompute,
         schedule,
@@ -269,6 +179,8 @@ async function train(folder: string, recipe: Recipe, resume: boolean, context: C
         seed: recipe.seed,
         steps: recipe.steps,
         maxMs: recipe.for ?? Number.POSITIVE_INFINITY,
+        pace: recipe.pace,
+        patience: recipe.patience,
         every: recipe.every,
         validationPieces: recipe.evaluatePieces,
         retention: recipe.retention,
@@ -276,19 +188,20 @@ async function train(folder: string, recipe: Recipe, resume: boolean, context: C
       hooks,
     );
     finish();
+    power.stop();
     writer.append({ type: "end", step: result.step, tokens: result.tokens, reason: result.reason }, true);
     await writer.update({ status: result.reason === "cancelled" ? "stopped" : "ended" });
-    note(
-      context,
-      say(context, messages.ended, {
-        reason: result.reason,
-        step: formatInteger(result.step),
-        tokens: formatInteger(result.tokens),
-      }),
-    );
-    if (context.json) print(context, JSON.stringify({ event: "end", run: folder, ...result }));
+    tellEnd(result, entropy, context);
+    if (result.reason === "cancelled") note(context, say(context, messages.goOn, { run: folder }));
+    const { id, data } = writer.description;
+    const about = { run: { id, folder: resolve(folder) }, recipe: writer.description.recipe, data, result };
+    const weights =
+      output === undefined ? undefined : await writeModel(output, checkpoints, recipe, result, about, context);
+    const written = output !== undefined && { output, weights: { step: weights } };
+    if (context.json) print(context, JSON.stringify({ event: "end", run: folder, ...written, ...result }));
   } catch (error) {
     finish();
+    power.stop();
     const message = error instanceof Error ? error.message : String(error);
     writer.append({ type: "end", ...position(), reason: "failed", error: message.slice(0, 2000) }, true);
     await writer.update({ status: "failed" });
@@ -299,198 +212,79 @@ async function train(folder: string, recipe: Recipe, resume: boolean, context: C
   }
 }
 
-/** The record's writer with daily logs beside it. */
-async function logging(record: RunWriter, { log, steps }: Recipe, context: CommandContext): Promise<RunWriter> {
-  const [{ createDailyLog, withDailyLogs }, { parseDayRule }, { readEvents }] = await Promise.all([
-    import("../live/daily-log.ts"),
-    import("../live/day.ts"),
-    import("../live/run-folder.ts"),
-  ]);
-  const rule = parseDayRule(log.dayEnds);
-  const daily = createDailyLog({ rule, targetSteps: steps });
-  for await (const { event } of readEvents(record.folder)) daily.add(event);
-  const heading = { name: record.description.name, recorder: log.recorder, rule };
-  return withDailyLogs(record, daily, heading, {
-    now: context.now,
-    onFailure: (error) =>
-      note(
-        context,
-        say(context, messages.logFailed, { reason: error instanceof Error ? error.message : String(error) }),
-      ),
+/** As it is kept: what lies in the run's folder is named from there, so the folder can be moved. */
+function keptRecipe(folder: string, { resume: _, from: __, ...recipe }: Recipe): unknown {
+  return withPaths(recipe, (path) => {
+    const inside = relative(resolve(folder), path);
+    return inside.startsWith("..") || inside === path ? path : inside;
   });
 }
 
-/** The record's writer with alerts beside it. */
-async function alerting(record: RunWriter, alerts: Recipe["alerts"], context: CommandContext): Promise<RunWriter> {
-  const { createAlerter, resolveHeaders, withAlerts } = await import("../live/alerts.ts");
-  const { id, name } = record.description;
-  const alerter = createAlerter({
-    run: { id, name },
-    alerts: resolveHeaders(alerts, context.env),
-    now: context.now,
-    onFailure: (reason) => note(context, say(context, messages.alertFailed, { reason })),
-  });
-  return withAlerts(record, alerter, context.now);
-}
-
-/** How often the run was started, this time included. */
-async function attemptsOf(folder: string): Promise<number> {
-  const { readEvents } = await import("../live/run-folder.ts");
-  let attempts = 1;
-  for await (const { event } of readEvents(folder)) if (event.type === "start") attempts++;
-  return attempts;
-}
-
-interface Recording {
-  readonly writer: RunWriter;
-  readonly recipe: Recipe;
-  readonly config: ModelConfig;
-  readonly vocabularyText: string;
-  readonly runtime: import("../runtime/runtime.ts").Runtime;
-  readonly attempt: number;
-  readonly flopsPerSecond: number;
-}
-
-/** Hooks that write events and show progress. */
-function recorder(
-  { writer, recipe, config, vocabularyText, runtime, attempt, flopsPerSecond }: Recording,
+async function assumptionsOf(
+  processor: { readonly cpu: string; readonly cores: number },
+  recipe: Recipe,
   context: CommandContext,
-): { hooks: PretrainHooks; finish(): void; position(): { step: number; tokens: number } } {
-  const progress = startProgress(context);
-  const smoothed = createSmoothing();
-  let position = { step: 0, tokens: 0 };
-  /** Where this attempt began, and its time in training. */
-  let begun = 0;
-  let attemptMs = 0;
-  const inRun = (path: string) => relative(resolve(writer.folder), resolve(path));
-  const hooks: PretrainHooks = {
-    now: context.now,
-    signal: context.signal,
-    onStart: ({ step, tokens, resumedFrom }) => {
-      begun = step;
-      writer.append(
-        { type: "start", step, tokens, attempt, ...(resumedFrom && { resumedFrom: inRun(resumedFrom) }) },
-        true,
-      );
-      if (resumedFrom)
-        progress.note(say(context, messages.resumed, { step: formatInteger(step), path: inRun(resumedFrom) }));
-    },
-    onStep: ({ geometry, flops, ...report }) => {
-      position = { step: report.step, tokens: report.tokens };
-      const mfu = (1000 * flops) / Math.max(1e-9, report.ms) / flopsPerSecond;
-      const { rows, columns } = geometry;
-      const memoryBytes = process.memoryUsage.rss();
-      // What is no number is told by the intervention; JSON has no word for it.
-      const { gradientNorm, sources, ...rest } = report;
-      const norm = Number.isFinite(gradientNorm) && { gradientNorm };
-      const ofSources = { sources: { ...sources } };
-      if (Number.isFinite(report.loss)) {
-        writer.append({ type: "step", ...rest, ...norm, rows, columns, mfu, memoryBytes, ...ofSources });
-      }
-      attemptMs += report.ms;
-      const byTime = recipe.for === undefined ? 0 : attemptMs / recipe.for;
-      progress.update({
-        done: Math.max(report.step / recipe.steps, byTime),
-        begun: begun / recipe.steps,
-        step: report.step,
-        steps: recipe.steps,
-        loss: smoothed(report.loss),
-        tokensPerSecond: report.tokensPerSecond,
-        extra: [
-          `lr ${report.learningRate.toExponential(1)}`,
-          `|g| ${report.gradientNorm.toPrecision(2)}`,
-          `MFU ${(100 * mfu).toFixed(0)}%`,
-          formatBytes(memoryBytes),
-        ],
-      });
-      if (context.json) print(context, JSON.stringify({ event: "step", ...report, mfu }));
-    },
-    onData: (step, change) => writer.append({ type: "data", step, ...change }),
-    onValidation: (validation) => {
-      writer.append({ type: "validation", ...validation });
-      progress.note(
-        say(context, messages.validation, {
-          step: formatInteger(validation.step),
-          nats: formatNumber(validation.nats),
-          bits: formatNumber(validation.bitsPerCharacter),
-        }),
-      );
-      if (context.json) print(context, JSON.stringify({ event: "validation", ...validation }));
-    },
-    onSamples: async (step, parameters) => {
-      const { createTextGenerator } = await import("../infer/index.ts");
-      const { createAntTokenizer, parseVocabulary } = await import("../tokenizer/index.ts");
-      const tokenizer = createAntTokenizer(parseVocabulary(new TextEncoder().encode(vocabularyText)));
-      const model = { config, tokenizer, parameters: parameters.tensors };
-      const generator = createTextGenerator(runtime, model, { weights: "shared" });
-      try {
-        const samples: { prompt: string; text: string }[] = [];
-        const options = { maxTokens: recipe.sampleTokens, seed: recipe.seed };
-        const prompts = recipe.samplePrompts.length > 0 ? recipe.samplePrompts : defaultPrompts;
-        for (const prompt of prompts) {
-          const events = generator.stream([prompt], options);
-          let next = await events.next();
-          while (next.done !== true) next = await events.next();
-          samples.push({ prompt, text: next.value.texts[0]!.text });
-        }
-        writer.append({ type: "sample", step, samples });
-        if (context.json) print(context, JSON.stringify({ event: "sample", step, samples }));
-      } finally {
-        generator.dispose();
-      }
-    },
-    onParameters: (step, parameters) => {
-      writer.append({
-        type: "parameters",
-        step,
-        parameters: parameters.map((each) => ({ ...each, shape: [...each.shape] })),
-      });
-    },
-    onCheckpoint: ({ pauseMs: _, ...report }) => {
-      const { path, removed, ...rest } = report;
-      writer.append({ type: "checkpoint", ...rest, path: inRun(path), removed: removed.map(inRun) }, true);
-      progress.note(
-        say(context, messages.checkpoint, {
-          step: formatInteger(report.step),
-          bytes: formatBytes(report.bytes),
-          time: formatDuration(report.ms),
-        }),
-      );
-    },
-    onCheckpointTrouble: (error, path) => {
-      const reason = error instanceof Error ? error.message : String(error);
-      writer.append({ type: "intervention", step: position.step, action: "warn", reason: reason.slice(0, 2000) }, true);
-      progress.note(say(context, messages.trouble, { path: `${path}\n${reason}` }));
-    },
-    onIntervention: async (intervention) => {
-      const dump = await dumpSamples(writer.folder, intervention, vocabularyText);
-      const { step, action, reason, details } = intervention;
-      writer.append({ type: "intervention", step, action, reason, dump: inRun(dump), details: { ...details } }, true);
-      progress.note(say(context, messages.intervention, { step: formatInteger(step), action, reason }));
-      if (context.json) print(context, JSON.stringify({ event: "intervention", step, action, reason, details }));
-    },
-  };
-  return { hooks, finish: () => progress.finish(), position: () => position };
+): Promise<NonNullable<RunDescription["ledger"]>> {
+  const { power, ledger } = recipe;
+  const choices = typeof power === "number" ? { watts: power, ...ledger } : ledger;
+  const { raplIsReadable } = await import("../live/power-sampler.ts");
+  const isMeasured = measuresPower(recipe) && raplIsReadable(context.env.CPM_POWERCAP);
+  return machineAssumptions(processor, choices, isMeasured ? "rapl" : "stated");
 }
 
-/** Writes aside what was trained on when something went wrong: origins, ids and text of every sample. */
-async function dumpSamples(
-  folder: string,
-  { step, action, reason, batches }: Intervention,
-  vocabularyText: string,
-): Promise<string> {
-  const { createAntTokenizer, parseVocabulary } = await import("../tokenizer/index.ts");
-  const { writeFileAtomic } = await import("../util/atomic-file.ts");
-  const tokenizer = createAntTokenizer(parseVocabulary(new TextEncoder().encode(vocabularyText)));
-  const samples = batches.flatMap(({ batch: { input, columns, prompt }, samples }) =>
-    samples.map((sample) => {
-      const from = sample.row * columns + sample.start;
-      const ids = [...input.subarray(from, from + sample.length)].filter((_, i) => !prompt || prompt[from + i] === 0);
-      return { ...sample, ids, text: tokenizer.decode(ids) };
+function tellEntropy(
+  entropy: { readonly natsPerToken: number; readonly bitsPerCharacter: number } | undefined,
+  context: CommandContext,
+): void {
+  if (entropy === undefined) {
+    note(context, say(context, trainMessages.noHeldOut));
+    return;
+  }
+  note(
+    context,
+    say(context, trainMessages.entropy, {
+      nats: formatNumber(round(entropy.natsPerToken)),
+      bits: formatNumber(round(entropy.bitsPerCharacter)),
     }),
   );
-  await mkdir(join(folder, "samples"), { recursive: true });
-  const path = join(folder, "samples", `step-${String(step).padStart(8, "0")}-${action}.json`);
-  await writeFileAtomic(path, `${JSON.stringify({ step, action, reason, samples }, undefined, 1)}\n`);
-  return path;
+}
+
+/** The number of the attempt that begins now, and the last step that any attempt reached. */
+async function historyOf(folder: string): Promise<{ attempt: number; reached: number }> {
+  const { readEvents } = await import("../live/run-folder.ts");
+  let attempt = 1;
+  let reached = 0;
+  for await (const { event } of readEvents(folder)) {
+    if (event.type === "start") {
+      attempt++;
+      reached = event.step;
+    } else if (event.type === "step") reached = event.step;
+  }
+  return { attempt, reached };
+}
+
+/**
+ * Puts the checkpoints after a step aside, so that going on from the newest one never meets them again. Nothing is lost: they
+ * are in checkpoints/undone/, and the record keeps its events.
+ */
+async function rollBack(
+  checkpoints: string,
+  step: number,
+  reached: number,
+  context: CommandContext,
+): Promise<{ step: number; checkpoints?: string }> {
+  const { listCheckpoints } = await import("../train/index.ts");
+  const later = (await listCheckpoints(checkpoints)).filter((each) => each.step > step);
+  const aside = join(checkpoints, "undone");
+  if (later.length > 0) await mkdir(aside, { recursive: true });
+  for (const { path } of later) {
+    const target = join(aside, relative(checkpoints, path));
+    await rm(target, { recursive: true, force: true }); // of an earlier time that this step was undone
+    await rename(path, target);
+  }
+  note(
+    context,
+    say(context, messages.rolledBack, { step: formatInteger(step), reached: formatInteger(reached), path: aside }),
+  );
+  return { step: reached, ...(later.length > 0 && { checkpoints: "checkpoints/undone" }) };
 }

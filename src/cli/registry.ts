@@ -94,6 +94,11 @@ export const verbs: readonly Verb[] = [
     load: () => import("./verbs/train.ts"),
   },
   {
+    name: "runs",
+    summary: { zh: "列出训练记录，或把几个放在一起比较", en: "list runs, or compare some of them" },
+    load: () => import("./verbs/runs.ts"),
+  },
+  {
     name: "live",
     summary: { zh: "把训练过程直播成网页", en: "show runs live on web pages" },
     load: () => import("./verbs/live.ts"),

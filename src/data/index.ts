@@ -16,6 +16,7 @@ export {
 } from "./batches.ts";
 export { type BuildInput, buildDataset } from "./build/build-dataset.ts";
 export { type BuildOptions, buildOptionsSchema, type SourceInput } from "./build/build-options.ts";
+export { buildFromTexts, type TextBuild, type TextBuildInput } from "./build/build-texts.ts";
 export { normalizeText } from "./build/normalize.ts";
 export {
   type Dataset,
@@ -51,3 +52,4 @@ export {
   type TokenCorpus,
 } from "./token-corpus.ts";
 export { createShardWriter, openShard, type TokenShard } from "./token-shard.ts";
+export { type UnigramEntropy, unigramEntropy } from "./unigram-entropy.ts";

@@ -11,7 +11,7 @@
  *         fillShare: 0
  *         wholeShare: 1         # of the other samples: those in which every token is a target
  *
- * A run looks at its file before every batch: it may be changed while the run goes on.
+ * A run looks at its file whenever it prepares a batch, one step ahead: it may be changed while the run goes on.
  */
 import { readFile, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";

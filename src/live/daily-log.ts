@@ -116,7 +116,12 @@ export function createDailyLog({ rule = beijingAfternoon, targetSteps }: DailyLo
           account.bits = event.bitsPerCharacter ?? account.bits;
           break;
         case "start":
-          if (event.step === 0) say("开始训练", "training began");
+          if (event.undone !== undefined)
+            say(
+              `回到第 ${event.step} 步，撤回到第 ${event.undone.step} 步为止的训练`,
+              `went back to step ${event.step}; what came after it up to step ${event.undone.step} is undone`,
+            );
+          else if (event.step === 0) say("开始训练", "training began");
           else say(`从第 ${event.step} 步继续`, `resumed from step ${event.step}`);
           break;
         case "intervention":

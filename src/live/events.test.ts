@@ -42,11 +42,40 @@ test("a resume takes back the steps beyond its checkpoint, whatever stands betwe
   assert.deepEqual(kept, [start(0, 1), step(1), power, note, start(1, 2), step(2)]);
 });
 
+test("a checkpoint that was told after later steps does not hide them", () => {
+  const saved: RunEvent = { type: "checkpoint", time, step: 1, tokens: 100, path: "checkpoints/a", bytes: 1, ms: 1 };
+  assert.deepEqual(currentEvents([start(0, 1), step(1), step(2), saved, step(3), start(1, 2), step(2)]), [
+    start(0, 1),
+    step(1),
+    saved,
+    start(1, 2),
+    step(2),
+  ]);
+});
+
 test("a resume of a resume takes back both, and one at the end takes back nothing", () => {
   const twice = currentEvents([start(0, 1), step(1), step(2), start(1, 2), step(2), step(3), start(0, 3), step(1)]);
   assert.deepEqual(twice, [start(0, 1), start(1, 2), start(0, 3), step(1)]);
   const end = currentEvents([start(0, 1), step(1), start(1, 2), step(2)]);
   assert.deepEqual(end, [start(0, 1), step(1), start(1, 2), step(2)]);
+});
+
+test("the guard's rollback takes back the steps beyond where it went to, and nothing where it says nothing", () => {
+  const rollback = (to?: number): RunEvent => ({
+    type: "intervention",
+    time,
+    step: to ?? 3,
+    action: "rollback",
+    reason: "the loss is NaN",
+    ...(to !== undefined && { details: { to } }),
+  });
+  assert.deepEqual(currentEvents([start(0, 1), step(1), step(2), step(3), rollback(1), step(2)]), [
+    start(0, 1),
+    step(1),
+    rollback(1),
+    step(2),
+  ]);
+  assert.equal(currentEvents([start(0, 1), step(1), rollback(), step(2)]).length, 4);
 });
 
 test("for any story of crashes, what is left is each step once, in order", () => {

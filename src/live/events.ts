@@ -2,8 +2,8 @@
  * The record of a run: what may stand on a line of `events.jsonl`.
  *
  * A line is one JSON object `{ time, type, … }`. Lines are only ever appended. After a crash a run is resumed from its
- * last checkpoint, so some steps happen twice: a `start` with `step: k` makes every earlier line of a step beyond k void
- * (`currentEvents`). Readers ignore types and keys that they do not know: a later version may write more.
+ * last checkpoint, so some steps happen twice: a `start` with `step: k`, or the guard's rollback to step k, makes every
+ * earlier line of a step beyond k void (`currentEvents`). Such lines stay in the record. Readers ignore types and keys that they do not know: a later version may write more.
  *
  * Losses are nats per token unless a name says otherwise; times are UTC.
  */
@@ -35,6 +35,11 @@ const variants = {
     tokens,
     attempt: z.int().min(1),
     resumedFrom: z.string().optional(),
+    /**
+     * A person went back on purpose (`--from`): the last step that had been reached, and where the checkpoints after the one
+     * that was gone back to are now, relative to the run's folder.
+     */
+    undone: z.object({ step, checkpoints: z.string().optional() }).optional(),
     /** What it runs on from here, where that is not what `run.json` says; none: not known. */
     devices: z.array(z.object({ name: z.string(), count: z.number().min(0) })).optional(),
   }),
@@ -150,26 +155,35 @@ export function parseEvent(line: string): RunEvent | undefined {
 
 /**
  * Events without those that a resume made void; the order stays. What happened whatever came after it stays: energy,
- * notes, interventions, starts. Steps grow within an attempt, so only the tail is looked at.
+ * notes, interventions, starts. Updates grow within an attempt, so only the tail is looked at.
  */
 export function currentEvents(events: Iterable<RunEvent>): RunEvent[] {
   const kept: RunEvent[] = [];
   for (const event of events) {
-    if (event.type === "start") {
+    const back = wentBackTo(event);
+    if (back !== undefined) {
       const happened: RunEvent[] = [];
       for (let last = kept.pop(); last !== undefined; last = kept.pop()) {
-        const at = undoneStep(last);
-        if (at !== undefined && at <= event.step) {
+        if (last.type === "step" && last.step <= back) {
           kept.push(last);
           break;
         }
-        if (at === undefined) happened.push(last);
+        // A checkpoint is told when it is written, after later steps.
+        const at = undoneStep(last);
+        if (at === undefined || at <= back) happened.push(last);
       }
       kept.push(...happened.reverse());
     }
     kept.push(event);
   }
   return kept;
+}
+
+/** The step that an event says the run went back to. */
+export function wentBackTo(event: RunEvent): number | undefined {
+  if (event.type === "start") return event.step;
+  const isRollback = event.type === "intervention" && event.action === "rollback";
+  return isRollback && typeof event.details?.to === "number" ? event.details.to : undefined;
 }
 
 /** The step of an event that a resume from before it takes back; undefined: nothing takes it back. */

@@ -3,7 +3,8 @@
  *
  *     run.json         what the run is: recipe, model, data, machine, assumptions; replaced atomically at start and end
  *     events.jsonl     what happened, appended (events.ts)
- *     checkpoints/     step-XXXXXXXX folders (train/checkpoint.ts)
+ *     checkpoints/     step-XXXXXXXX folders (train/checkpoint.ts); undone/ holds those that a person took back
+ *     data/            the data set, where the run began with text files
  *     samples/         batches that the guard wrote aside
  *     log/             daily logs
  *     run.lock         the process that writes
@@ -130,24 +131,35 @@ export function newRunId(nowMs: number): string {
   return `${new Date(nowMs).toISOString().slice(0, 19).replace(/[:T]/g, "-")}-${randomBytes(3).toString("hex")}`;
 }
 
+/** @throws ConfigError CPM_RUN_EXISTS where a new run's folder holds something else than what is expected */
+export function requireEmptyRun(folder: string, found: readonly string[], expected: readonly string[] = []): void {
+  const other = found.filter((name) => !expected.includes(name));
+  if (other.length === 0) return;
+  throw new ConfigError("CPM_RUN_EXISTS", "The folder for a new run is not empty", {
+    where: folder,
+    got: other.slice(0, 5).join(", "),
+    hint: "Give another --run, or go on with this one: cpm train --resume FOLDER",
+  });
+}
+
 /**
  * Makes a run's folder and opens it for writing.
  *
- * @throws ConfigError CPM_RUN_EXISTS where the folder holds something; FileError
+ * @param expected what may be in the folder already
+ * @throws ConfigError CPM_RUN_EXISTS where the folder holds something else; FileError
  */
-export async function createRun(folder: string, description: RunDescription, now: () => number): Promise<RunWriter> {
+export async function createRun(
+  folder: string,
+  description: RunDescription,
+  now: () => number,
+  expected: readonly string[] = [],
+): Promise<RunWriter> {
   const found = await mkdir(folder, { recursive: true })
     .then(() => readdir(folder))
     .catch((error) => {
       throw fileErrorOf(error, "write", folder);
     });
-  if (found.length > 0) {
-    throw new ConfigError("CPM_RUN_EXISTS", "The folder for a new run is not empty", {
-      where: folder,
-      got: found.slice(0, 5).join(", "),
-      hint: "Give another --run, or go on with this one: cpm train --resume FOLDER",
-    });
-  }
+  requireEmptyRun(folder, found, expected);
   await takeLock(folder);
   try {
     await mkdir(join(folder, checkpointsFolder));
@@ -280,6 +292,13 @@ async function takeLock(folder: string): Promise<void> {
   } finally {
     await rm(aside, { force: true }).catch(() => {});
   }
+}
+
+/** Whether a process that may still live writes the run. */
+export function isBeingWritten(folder: string): boolean {
+  if (held.has(resolve(folder))) return true;
+  const holder = readHolder(join(folder, lockFile));
+  return holder !== undefined && (holder.host !== hostname() || isAlive(holder.pid));
 }
 
 /** Throws where a lock is that of a process which may still live; one that we could not have written is as good as none. */

@@ -16,6 +16,7 @@
  */
 import {
   add,
+  boundary,
   cachedAttention,
   concat,
   crossEntropy,
@@ -253,9 +254,11 @@ export function block(
   drop?: Drop,
 ): Tensor {
   const kept = drop ?? keepAll;
-  const attended = params.attention
+  let attended = params.attention
     ? add(h, kept(attention(config, params.attention, h, bias, seen, drop), "attention"))
     : h;
+  // Where a backward pass may start again from, if it does not from the block's input.
+  if (params.attention && params.ffn) attended = boundary(attended);
   return params.ffn ? add(attended, kept(feedForward(config, params.ffn, attended, drop), "ffn")) : attended;
 }
 

@@ -31,6 +31,7 @@ import type { Binding, DeviceTensor, Program, Runtime } from "../runtime/runtime
 import { type Owner, ownedBy } from "../util/owner.ts";
 import type { Arena } from "./arena.ts";
 import { type EmaOptions, emaDecayAt, type ParameterGroup } from "./optimizer-options.ts";
+import { runSideBySide } from "./side-by-side.ts";
 
 export interface AdamWOptions {
   readonly beta1: number;
@@ -187,7 +188,7 @@ async function makeAdamW(
       steps = at;
     },
     async gradientNorm(gradientScale = 1) {
-      await runAll(norms, runtime.info.threads);
+      await runSideBySide(norms, runtime.info.threads);
       const values = (await runtime.download(squares)) as Float32Array;
       return Math.sqrt(values.reduce((sum, square) => sum + square, 0)) / gradientScale;
     },
@@ -212,19 +213,10 @@ async function makeAdamW(
         };
         for (const name of used) runtime.write(coefficients[`coefficients.${name}`]!, Float32Array.of(values[name]));
       }
-      await runAll(updates, runtime.info.threads);
+      await runSideBySide(updates, runtime.info.threads);
     },
     dispose() {
       owner.dispose();
     },
   };
-}
-
-/** Runs every binding once, so many at a time. */
-async function runAll(bindings: readonly Binding[], atOnce: number): Promise<void> {
-  let next = 0;
-  const worker = async () => {
-    while (next < bindings.length) await bindings[next++]!.run();
-  };
-  await Promise.all(Array.from({ length: atOnce }, worker));
 }

@@ -64,6 +64,7 @@ const state = (step: number): TrainState => ({
   rateFactor: 0.5,
   lossScale: null,
   best: { step: 1, nats: 3 },
+  sinceBest: 0,
 });
 const content = (step: number, ema = false): CheckpointContent => ({
   config,

@@ -16,6 +16,7 @@ import { readdir, readFile, rm, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
 import {
+  openCheckpoint,
   openSafetensors,
   type RawCheckpoint,
   saveCheckpoint,
@@ -24,11 +25,12 @@ import {
 } from "../checkpoint/index.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { fileErrorOf, writeFileAtomic, writeFolderAtomic } from "../util/atomic-file.ts";
-import { CheckpointError } from "../util/error.ts";
+import { CheckpointError, ConfigError } from "../util/error.ts";
 import type { ArenaLayout } from "./arena.ts";
 
 const optimizerFile = "optimizer.safetensors";
 const stateFile = "state.json";
+const vocabularyFile = "vocab.txt";
 const manifestFile = "manifest.json";
 
 /** What a checkpoint holds besides tensors. `data` and `guard` belong to whoever wrote them. */
@@ -45,7 +47,9 @@ export const trainStateSchema = z.object({
   /** Factor on the schedule's rate, after interventions. */
   rateFactor: z.number().positive(),
   lossScale: z.unknown(),
-  best: z.object({ step: z.int(), nats: z.number() }).optional(),
+  best: z.object({ step: z.int(), nats: z.number(), bitsPerCharacter: z.number().optional() }).optional(),
+  /** Validations in a row since the best. */
+  sinceBest: z.int().min(0).default(0),
 });
 export type TrainState = z.output<typeof trainStateSchema>;
 
@@ -91,7 +95,7 @@ export async function writeCheckpoint(
   });
   await writeFolderAtomic(path, async (aside) => {
     await saveCheckpoint(aside, config, tensorsOf(layout, "", snapshot.parameters), {
-      files: { "vocab.txt": vocabularyText },
+      files: { [vocabularyFile]: vocabularyText },
     });
     await writeSafetensors(join(aside, optimizerFile), [
       ...tensorsOf(layout, "m.", snapshot.first),
@@ -138,6 +142,23 @@ export async function listCheckpoints(folder: string): Promise<readonly { step: 
     .sort((a, b) => a.step - b.step);
 }
 
+/**
+ * The checkpoint of a step.
+ *
+ * @throws ConfigError CPM_TRAIN_FROM where there is none
+ */
+export async function checkpointOf(folder: string, step: number): Promise<{ step: number; path: string }> {
+  const present = await listCheckpoints(folder);
+  const found = present.find((each) => each.step === step);
+  if (found !== undefined) return found;
+  throw new ConfigError("CPM_TRAIN_FROM", "The run has no checkpoint of this step", {
+    where: folder,
+    got: String(step),
+    expected: present.length === 0 ? "none is there" : `one of ${present.map((each) => each.step).join(", ")}`,
+    hint: "Which checkpoints stay is said by the recipe's retention.",
+  });
+}
+
 /** Removes what a process that was killed left half written. Only whoever holds the run may call it. */
 export async function removeHalfWritten(folder: string): Promise<void> {
   const names = await readdir(folder).catch(() => []);
@@ -155,26 +176,8 @@ export async function readCheckpoint(
   path: string,
   layout: ArenaLayout,
 ): Promise<{ state: TrainState; snapshot: Snapshot }> {
-  const bad = (what: string, where = path, got?: string, cause?: unknown) =>
-    new CheckpointError("CPM_TRAIN_CHECKPOINT", `A checkpoint cannot be resumed from: ${what}`, {
-      where,
-      got,
-      hint: "An earlier checkpoint of the run will do; remove this one.",
-      cause,
-    });
-  const manifest = await readJson(join(path, manifestFile), manifestSchema, bad);
-  for (const [name, expected] of Object.entries(manifest)) {
-    if (!/^[\w.-]+$/.test(name)) throw bad("its manifest names a file outside", path, name);
-    const file = join(path, name);
-    const size = (await stat(file).catch(() => undefined))?.size;
-    if (size !== expected.bytes)
-      throw bad("a file has another size", file, `${size ?? "no file"}, ${expected.bytes} expected`);
-    const found = await fingerprint(file);
-    if (found.sha256 !== expected.sha256) throw bad("a file's checksum differs", file);
-  }
-  for (const name of ["model.safetensors", optimizerFile, stateFile]) {
-    if (!(name in manifest)) throw bad("its manifest lacks a file", path, name);
-  }
+  const bad = badCheckpoint(path);
+  await verifyFiles(path, bad);
   const state = await readJson(join(path, stateFile), trainStateSchema, bad);
   const parameters = new Float32Array(layout.elements);
   const first = new Float32Array(layout.elements);
@@ -195,6 +198,65 @@ export async function readCheckpoint(
     await fill(join(path, optimizerFile), layout, [["ema.", ema]], bad);
   }
   return { state, snapshot: { parameters, first, second, ema } };
+}
+
+type Bad = (what: string, where?: string, got?: string, cause?: unknown) => CheckpointError;
+
+function badCheckpoint(path: string): Bad {
+  return (what, where = path, got, cause) =>
+    new CheckpointError("CPM_TRAIN_CHECKPOINT", `A checkpoint cannot be resumed from: ${what}`, {
+      where,
+      got,
+      hint: "An earlier checkpoint of the run will do; remove this one.",
+      cause,
+    });
+}
+
+/** Compares every file with the manifest. */
+async function verifyFiles(path: string, bad: Bad): Promise<void> {
+  const manifest = await readJson(join(path, manifestFile), manifestSchema, bad);
+  for (const [name, expected] of Object.entries(manifest)) {
+    if (!/^[\w.-]+$/.test(name)) throw bad("its manifest names a file outside", path, name);
+    const file = join(path, name);
+    const size = (await stat(file).catch(() => undefined))?.size;
+    if (size !== expected.bytes)
+      throw bad("a file has another size", file, `${size ?? "no file"}, ${expected.bytes} expected`);
+    const found = await fingerprint(file);
+    if (found.sha256 !== expected.sha256) throw bad("a file's checksum differs", file);
+  }
+  for (const name of ["model.safetensors", optimizerFile, stateFile]) {
+    if (!(name in manifest)) throw bad("its manifest lacks a file", path, name);
+  }
+}
+
+/**
+ * Writes a checkpoint's model as a folder of its own, with other small files beside it; `average`: the averaged weights in
+ * place of the last ones, where the checkpoint has them.
+ *
+ * @throws CheckpointError CPM_TRAIN_CHECKPOINT; FileError
+ */
+export async function exportCheckpoint(
+  path: string,
+  output: string,
+  options: { readonly average?: boolean; readonly files?: Readonly<Record<string, string>> } = {},
+): Promise<void> {
+  const bad = badCheckpoint(path);
+  await verifyFiles(path, bad);
+  const opened = await openCheckpoint(path);
+  const moments = options.average ? await openSafetensors(join(path, optimizerFile)) : undefined;
+  try {
+    const { config } = opened;
+    const averaged = (name: string) => moments?.tensors.get(`ema.${name}`);
+    const tensors = opened.names().map((name): WritableTensor => {
+      const { shape } = opened.tensor(name);
+      return { name, dtype: "float32", shape, read: () => (averaged(name) ?? opened.tensor(name)).read() };
+    });
+    const vocabulary = await readFile(join(path, vocabularyFile), "utf8");
+    await saveCheckpoint(output, config, tensors, { files: { [vocabularyFile]: vocabulary, ...options.files } });
+  } finally {
+    await moments?.close();
+    await opened.close();
+  }
 }
 
 async function fill(

@@ -3,6 +3,8 @@ export { type AdamW, type AdamWOptions, adamWDefaults, createAdamW, type Moments
 export { type Arena, type ArenaGroup, type ArenaLayout, arenaLayout, createArena } from "./arena.ts";
 export {
   type CheckpointContent,
+  checkpointOf,
+  exportCheckpoint,
   listCheckpoints,
   readCheckpoint,
   retentionSchema,
@@ -22,18 +24,11 @@ export {
   type ParameterGroup,
   parameterGroupSchema,
 } from "./optimizer-options.ts";
-export { type ParameterStatistics, parameterStatistics } from "./parameter-statistics.ts";
+export { createStatisticsTaker, type ParameterStatistics } from "./parameter-statistics.ts";
 export { type PretrainHooks, type PretrainResult, type PretrainSettings, pretrain } from "./pretrain.ts";
 export { type Geometry, lossProgram, outputProgram } from "./programs.ts";
 export { type GeometryRamp, geometryAt, rampSchema } from "./ramp.ts";
 export { learningRateAt, parseSchedule, type Schedule, scheduleSchema } from "./schedule.ts";
+export { scheduleStage, stageName } from "./stages.ts";
 export { createTrainingStep, type GradientOptions, type TrainingStep, type TrainingStepOptions } from "./step.ts";
 export { readTextCorpus, type TextCorpus, type TextCorpusOptions } from "./text-corpus.ts";
-export {
-  type Evaluation,
-  type StepReport,
-  type TrainHooks,
-  type TrainResult,
-  type TrainSettings,
-  train,
-} from "./trainer.ts";

@@ -4,9 +4,11 @@
  *
  * It knows no terminal, no run folder and no clock: what happens goes to hooks. With the same data, settings and threads
  * the weights are the same to the last bit, also when the process is killed at any moment and goes on from a checkpoint:
- * everything that decides about an update is in the checkpoint, and time decides about nothing but the end.
+ * everything that decides about an update is in the checkpoint. Time decides about the end, and about the learning rate where
+ * the settings let the schedule follow it: such a run is resumed, but no two are alike.
  */
 import type { BatchGeometry, BatchSource, DataChange, SourceBatch } from "../data/index.ts";
+import type { RecomputePolicy } from "../graph/index.ts";
 import { countTargets, type ModelBatch } from "../model/batch.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { trainingFlops } from "../model/flops.ts";
@@ -17,31 +19,36 @@ import { createOwner } from "../util/owner.ts";
 import type { Seed } from "../util/random.ts";
 import { createAdamW, type Moments } from "./adamw.ts";
 import { type Arena, arenaLayout, createArena } from "./arena.ts";
+import { createBatchFeed } from "./batch-feed.ts";
 import {
-  expendable,
+  checkpointOf,
   listCheckpoints,
   type Retention,
   readCheckpoint,
   removeHalfWritten,
-  type Snapshot,
   type TrainState,
-  writeCheckpoint,
 } from "./checkpoint.ts";
+import { type CheckpointReport, createCheckpointWriter } from "./checkpoint-writer.ts";
 import { createGuard, type GuardOptions, type Verdict } from "./guard.ts";
+import { heldOutLosses, type Validation } from "./held-out-losses.ts";
 import { initializeParameter } from "./initialize.ts";
 import { createLossScale, type LossScaleOptions } from "./loss-scale.ts";
 import { groupOf, type OptimizerOptions } from "./optimizer-options.ts";
-import { type ParameterStatistics, parameterStatistics } from "./parameter-statistics.ts";
+import { createStatisticsTaker, type ParameterStatistics } from "./parameter-statistics.ts";
 import { type GeometryRamp, geometryAt } from "./ramp.ts";
 import { learningRateAt, type Schedule } from "./schedule.ts";
+import { stageName } from "./stages.ts";
 import { createTrainingStep, type TrainingStep } from "./step.ts";
 import { gradientsOf, lossesBySource, withAverage } from "./update.ts";
+
+export type { CheckpointReport } from "./checkpoint-writer.ts";
+export type { Validation } from "./held-out-losses.ts";
 
 export interface PretrainSettings {
   readonly geometry: BatchGeometry;
   /** Other rows and row lengths from some step on. */
   readonly ramp: GeometryRamp;
-  readonly recompute: "none" | "block";
+  readonly recompute: RecomputePolicy;
   readonly schedule: Schedule;
   readonly optimizer: OptimizerOptions;
   /** Batches that an update is made of; a ramp may change it. */
@@ -54,8 +61,12 @@ export interface PretrainSettings {
   readonly seed: Seed;
   /** Steps after which training ends. */
   readonly steps: number;
-  /** Time in training after which it ends, if that comes first; what was trained before a resume counts. */
+  /** Time after which it ends, if that comes first: steps, held-out losses, samples; what came before a resume counts. */
   readonly maxMs: number;
+  /** What the schedule follows: updates, or the share of `maxMs` that is gone where that is more. Default "steps". */
+  readonly pace?: "steps" | "time" | undefined;
+  /** Ends after so many held-out losses in a row without a new best; 0, the default: never. */
+  readonly patience?: number | undefined;
   /** Steps between two of each; 0: never. */
   readonly every: {
     readonly validation: number;
@@ -88,19 +99,6 @@ export interface PretrainStep {
   readonly sources: Readonly<Record<string, { readonly nats: number; readonly tokens: number }>>;
 }
 
-export interface Validation {
-  readonly step: number;
-  readonly tokens: number;
-  /** Mean over all held-out targets. */
-  readonly nats: number;
-  readonly bitsPerCharacter: number;
-  /** Of the averaged weights. */
-  readonly ema?: boolean;
-  readonly sources: Readonly<
-    Record<string, { readonly nats: number; readonly tokens: number; readonly bitsPerCharacter: number }>
-  >;
-}
-
 export interface Intervention {
   readonly step: number;
   readonly action: "warn" | "skip" | "rollback" | "stop";
@@ -108,18 +106,6 @@ export interface Intervention {
   /** What was being trained on. */
   readonly batches: readonly SourceBatch[];
   readonly details: Readonly<Record<string, unknown>>;
-}
-
-export interface CheckpointReport {
-  readonly step: number;
-  readonly tokens: number;
-  readonly path: string;
-  readonly bytes: number;
-  /** Of writing it; training waited for `pauseMs` of that. */
-  readonly ms: number;
-  readonly pauseMs: number;
-  readonly best: boolean;
-  readonly removed: readonly string[];
 }
 
 export interface PretrainHooks {
@@ -131,6 +117,8 @@ export interface PretrainHooks {
     readonly resumedFrom?: string;
     readonly parameters: Arena;
   }): void;
+  /** The part of the run that begins after so many steps (`stages.ts`); also told where an attempt begins. */
+  onStage?(step: number, name: string): void;
   onStep?(report: PretrainStep): void;
   /** A mixture, shards or a row length that came into force with the step's batch. */
   onData?(step: number, change: DataChange): void;
@@ -148,8 +136,12 @@ export interface PretrainResult {
   readonly step: number;
   readonly tokens: number;
   readonly trainedMs: number;
-  readonly reason: "steps" | "time" | "cancelled" | "data";
+  readonly reason: "steps" | "time" | "patience" | "cancelled" | "data";
+  /** The first and the last held-out loss of this attempt; none where nothing is held out. */
+  readonly first: Validation | undefined;
   readonly validation: Validation | undefined;
+  /** The lowest of all attempts. The checkpoint of that step stays where the retention says so. */
+  readonly best: TrainState["best"];
 }
 
 export interface PretrainInput {
@@ -159,15 +151,16 @@ export interface PretrainInput {
   readonly vocabularyText: string;
   /** Where checkpoints are and go. */
   readonly checkpoints: string;
-  /** Go on from the newest sound checkpoint, if there is one. */
-  readonly resume: boolean;
+  /** Go on from the newest sound checkpoint, if there is one, or from that of a step, which must be there. */
+  readonly resume: boolean | number;
 }
 
 /**
  * Trains to the end of the settings, or until the signal aborts: then the step under way is finished and a checkpoint
  * written.
  *
- * @throws DataError CPM_TRAIN_DIVERGED where the guard says stop; those of the source, the runtime and the checkpoints
+ * @throws DataError CPM_TRAIN_DIVERGED where the guard says stop; ConfigError CPM_TRAIN_FROM where the step to go on from has
+ * no checkpoint; those of the source, the runtime and the checkpoints
  */
 export async function pretrain(
   input: PretrainInput,
@@ -181,6 +174,7 @@ export async function pretrain(
   const owner = createOwner();
   const { own } = owner;
   const arena = () => own(createArena(runtime, layout));
+  let closing = async () => {};
   try {
     const parameters = arena();
     const gradients = arena();
@@ -192,7 +186,10 @@ export async function pretrain(
     let rateFactor = 1;
     let trainedMs = 0;
     let best: TrainState["best"];
+    let sinceBest = 0;
+    let first: Validation | undefined;
     let validation: Validation | undefined;
+    const feed = createBatchFeed(source);
 
     const load = async (path: string, withData: boolean): Promise<TrainState> => {
       const { state, snapshot } = await readCheckpoint(path, layout);
@@ -202,15 +199,17 @@ export async function pretrain(
       if (moments.ema) runtime.write(moments.ema.flat, snapshot.ema ?? snapshot.parameters);
       if (lossScale && state.lossScale !== null) lossScale.restore(state.lossScale);
       optimizer.restore(state.updates);
-      if (withData) await source.restore(state.data);
-      best = state.best;
+      if (withData) await feed.restore(state.data);
+      ({ best, sinceBest } = state);
       return state;
     };
 
     let resumedFrom: string | undefined;
-    if (input.resume) {
+    if (input.resume !== false) {
       await removeHalfWritten(checkpoints);
-      for (const { path } of (await listCheckpoints(checkpoints)).toReversed()) {
+      const { resume } = input;
+      const newestFirst = async () => (await listCheckpoints(checkpoints)).toReversed();
+      for (const { path } of resume === true ? await newestFirst() : [await checkpointOf(checkpoints, resume)]) {
         try {
           const state = await load(path, true);
           ({ step, rateFactor, trainedMs } = state);
@@ -218,7 +217,7 @@ export async function pretrain(
           resumedFrom = path;
           break;
         } catch (error) {
-          if (!(error instanceof CheckpointError)) throw error;
+          if (!(error instanceof CheckpointError) || resume !== true) throw error;
           hooks.onCheckpointTrouble?.(error, path);
         }
       }
@@ -232,7 +231,7 @@ export async function pretrain(
       }
       if (moments.ema) runtime.write(moments.ema.flat, parameters.flat.view());
     }
-    hooks.onStart?.({ step, tokens: source.tokens, ...(resumedFrom && { resumedFrom }), parameters });
+    hooks.onStart?.({ step, tokens: feed.tokens, ...(resumedFrom && { resumedFrom }), parameters });
 
     let training: TrainingStep | undefined;
     let trainingKey = "";
@@ -251,66 +250,91 @@ export async function pretrain(
     };
     own({ dispose: () => training?.dispose() });
 
-    const writer = createCheckpointWriter(checkpoints, settings.retention, hooks);
-    const stateNow = (): TrainState => ({
-      format: 1,
-      step,
-      tokens: source.tokens,
-      updates: optimizer.steps,
-      trainedMs,
-      data: source.state(),
-      guard: guard.state(),
-      rateFactor,
-      lossScale: lossScale?.state() ?? null,
-      best,
-    });
-    const checkpoint = async (): Promise<void> => {
-      await writer.write(() => ({
-        config,
-        layout,
-        snapshot: takeSnapshot(parameters, moments),
-        state: structuredClone(stateNow()),
-        vocabularyText,
-      }));
+    const { now } = hooks;
+    const loopMs = now();
+    const earlierMs = trainedMs;
+    const clock = () => {
+      trainedMs = earlierMs + now() - loopMs;
+      return trainedMs;
     };
+    const writer = createCheckpointWriter({
+      folder: checkpoints,
+      retention: settings.retention,
+      config,
+      vocabularyText,
+      parameters,
+      moments,
+      now,
+      onCheckpoint: (report) => hooks.onCheckpoint?.(report),
+      onTrouble: (error) => hooks.onCheckpointTrouble?.(error, checkpoints),
+    });
+    closing = async () => {
+      await feed.idle();
+      await writer.close();
+    };
+    const checkpoint = () =>
+      writer.write({
+        format: 1,
+        step,
+        tokens: feed.tokens,
+        updates: optimizer.steps,
+        trainedMs: clock(),
+        data: feed.state(),
+        guard: guard.state(),
+        rateFactor,
+        lossScale: lossScale?.state() ?? null,
+        best,
+        sinceBest,
+      });
     /** The weights that held-out losses and samples are of, where these are not the parameters themselves. */
     const judged = ema?.validate ? moments.ema : undefined;
-    const validate = async (geometry: BatchGeometry): Promise<void> => {
+    /** Whether the loss is a new best. */
+    const validate = async (geometry: BatchGeometry): Promise<boolean> => {
       const judge = await stepFor(geometry);
       const found = await withAverage(runtime, parameters, judged, () =>
-        heldOutLosses(judge, source, geometry, settings.validationPieces, step),
+        heldOutLosses(judge, source, geometry, settings.validationPieces),
       );
-      validation = found && judged ? { ...found, ema: true } : found;
-      if (validation === undefined) return;
-      if (best === undefined || validation.nats < best.nats) best = { step, nats: validation.nats };
+      if (found === undefined) return false;
+      validation = { step, tokens: feed.tokens, ...found, ...(judged && { ema: true }) };
+      first ??= validation;
+      const isBest = best === undefined || validation.nats < best.nats;
+      if (isBest) best = { step, nats: validation.nats, bitsPerCharacter: validation.bitsPerCharacter };
+      sinceBest = isBest ? 0 : sinceBest + 1;
       hooks.onValidation?.(validation);
+      return isBest;
     };
+    const statistics =
+      settings.every.parameters > 0 ? own(await createStatisticsTaker(runtime, parameters, gradients)) : undefined;
 
     let reason: PretrainResult["reason"] = "steps";
-    const shapeNow = () =>
-      geometryAt(settings.ramp, { ...settings.geometry, accumulate: settings.accumulate }, step, source.tokens);
-    let { accumulate, ...geometry } = shapeNow();
+    const initial = { ...settings.geometry, accumulate: settings.accumulate };
+    const shapeAfter = (steps: number) => geometryAt(settings.ramp, initial, steps, feed.tokens);
+    const { rows, columns } = shapeAfter(step);
+    let geometry: BatchGeometry = { rows, columns };
     if (step === 0 && settings.every.validation > 0) await validate(geometry);
     let lastCheckpoint = resumedFrom === undefined ? -1 : step;
+    let stage = "";
     const due = (every: number) => every > 0 && step % every === 0;
     while (step < settings.steps) {
       if (hooks.signal?.aborted) reason = "cancelled";
-      else if (trainedMs >= settings.maxMs) reason = "time";
+      else if (clock() >= settings.maxMs) reason = "time";
       if (reason !== "steps") break;
-      const startMs = hooks.now();
-      ({ accumulate, ...geometry } = shapeNow());
-      const batches: SourceBatch[] = [];
-      while (batches.length < accumulate) {
-        const batch = await source.next(geometry);
-        if (batch === undefined) break;
-        batches.push(batch);
-      }
+      const startMs = now();
+      const shape = shapeAfter(step);
+      geometry = { rows: shape.rows, columns: shape.columns };
+      const updates = scheduledUpdates(settings, optimizer.steps, trainedMs);
+      const stageNow = stageName(settings.schedule, settings.ramp, initial, { step, tokens: feed.tokens, updates });
+      if (stageNow !== stage) hooks.onStage?.(step, stageNow);
+      stage = stageNow;
+      const batches = await feed.next(shape);
       if (batches.length === 0) {
         reason = "data";
         break;
       }
-      const dataMs = hooks.now() - startMs;
-      const learningRate = learningRateAt(settings.schedule, optimizer.steps) * rateFactor;
+      // Drawn while the programs below run.
+      if (step + 1 < settings.steps) feed.prepare(shapeAfter(step + 1));
+      const dataMs = now() - startMs;
+      const learningRate = learningRateAt(settings.schedule, updates) * rateFactor;
       const gradientScale = lossScale?.scale ?? 1;
       const { loss, losses } = await gradientsOf(
         await stepFor(geometry),
@@ -329,14 +353,13 @@ export async function pretrain(
         await optimizer.update(learningRate, gradientNorm, gradientScale);
       }
       step++;
-      const ms = hooks.now() - startMs;
-      trainedMs += ms;
+      const ms = now() - startMs;
       const changes = batches.flatMap((batch) => batch.changes);
       for (const change of changes) hooks.onData?.(step, change);
       const tokens = batches.reduce((sum, batch) => sum + batch.tokens, 0);
       hooks.onStep?.({
         step,
-        tokens: source.tokens,
+        tokens: feed.tokens,
         loss,
         learningRate,
         gradientNorm,
@@ -344,7 +367,7 @@ export async function pretrain(
         dataMs,
         tokensPerSecond: ms > 0 ? (1000 * tokens) / ms : 0,
         flops: batches.reduce((sum, { batch }) => sum + flopsOf(config, batch), 0),
-        epoch: source.epoch,
+        epoch: feed.epoch,
         geometry,
         ...(lossScale && { lossScale: gradientScale }),
         sources: lossesBySource(batches, losses),
@@ -358,6 +381,7 @@ export async function pretrain(
             const again = settings.guard.rollbackData === "again";
             const state = await load(target.path, again);
             step = state.step;
+            stage = "";
             rateFactor *= settings.guard.rollbackRate;
             Object.assign(details, { to: target.step, rateFactor, data: settings.guard.rollbackData });
           }
@@ -367,22 +391,31 @@ export async function pretrain(
         if (verdict.action === "stop") throw diverged(step, verdict.reason);
         if (verdict.action === "rollback") continue;
       }
-      if (due(settings.every.validation) || step === settings.steps) await validate(geometry);
-      if (due(settings.every.parameters)) hooks.onParameters?.(step, parameterStatistics(parameters, gradients));
+      const isBest = (due(settings.every.validation) || step === settings.steps) && (await validate(geometry));
+      if (due(settings.every.parameters)) hooks.onParameters?.(step, await statistics!.take());
       if (due(settings.every.samples)) {
         await withAverage(runtime, parameters, judged, async () => hooks.onSamples?.(step, parameters));
       }
       // A resume from before a change of the data would meet it at another step: the position with it is saved at once.
       const isOther = settings.every.checkpoint > 0 && changes.some(({ what }) => what !== "length");
-      if (due(settings.every.checkpoint) || isOther) {
+      if (due(settings.every.checkpoint) || isOther || (isBest && settings.retention.best)) {
         await checkpoint();
         lastCheckpoint = step;
       }
+      const { patience = 0 } = settings;
+      if (patience > 0 && sinceBest >= patience && validation?.step === step) {
+        reason = "patience";
+        break;
+      }
     }
+    // Whoever ends by time wants to know where; whoever was cut off wants to go.
+    const isJudged = settings.every.validation === 0 || validation?.step === step;
+    if ((reason === "time" || reason === "data") && !isJudged && (await validate(geometry))) lastCheckpoint = -1;
     if (lastCheckpoint !== step) await checkpoint();
     await writer.settled();
-    return { step, tokens: source.tokens, trainedMs, reason, validation };
+    return { step, tokens: feed.tokens, trainedMs: clock(), reason, first, validation, best };
   } finally {
+    await closing();
     owner.dispose();
   }
 }
@@ -391,92 +424,10 @@ function flopsOf(config: ModelConfig, batch: ModelBatch): number {
   return trainingFlops(config, { rows: batch.rows, columns: batch.columns, headPositions: countTargets(batch) });
 }
 
-/** Copies: training changes the originals while these are written. */
-function takeSnapshot(parameters: Arena, { first, second, ema }: Moments): Snapshot {
-  const copy = (arena: Arena) => (arena.flat.view() as Float32Array).slice();
-  return { parameters: copy(parameters), first: copy(first), second: copy(second), ...(ema && { ema: copy(ema) }) };
-}
-
-/** Writes one checkpoint at a time beside training; a second one waits for the first. Old ones go by the rule. */
-function createCheckpointWriter(folder: string, retention: Retention, hooks: PretrainHooks) {
-  let pending: Promise<void> = Promise.resolve();
-  /** The last write failed with this: told at once, thrown at the next write or the end. */
-  let failure: unknown;
-  const settled = async () => {
-    await pending;
-    if (failure === undefined) return;
-    const error = failure;
-    failure = undefined;
-    throw error;
-  };
-  return {
-    settled,
-    async write(content: () => Parameters<typeof writeCheckpoint>[1]): Promise<void> {
-      const askedMs = hooks.now();
-      await settled();
-      const taken = content();
-      const startMs = hooks.now();
-      const { state } = taken;
-      pending = writeCheckpoint(folder, taken).then(
-        async ({ path, bytes }) => {
-          const present = (await listCheckpoints(folder)).map((each) => each.step);
-          const removed: string[] = [];
-          const { rm } = await import("node:fs/promises");
-          for (const { step, path: old } of await listCheckpoints(folder)) {
-            if (!expendable(present, retention, state.best?.step).includes(step)) continue;
-            await rm(old, { recursive: true, force: true });
-            removed.push(old);
-          }
-          hooks.onCheckpoint?.({
-            step: state.step,
-            tokens: state.tokens,
-            path,
-            bytes,
-            ms: hooks.now() - startMs,
-            pauseMs: startMs - askedMs,
-            best: state.best?.step === state.step,
-            removed,
-          });
-        },
-        (error: unknown) => {
-          failure = error;
-          hooks.onCheckpointTrouble?.(error, folder);
-        },
-      );
-    },
-  };
-}
-
-/** Loss of each source's held-out text, every token a target. */
-async function heldOutLosses(
-  training: TrainingStep,
-  source: BatchSource,
-  geometry: BatchGeometry,
-  pieces: number,
-  step: number,
-): Promise<Validation | undefined> {
-  const sums = new Map<string, { nats: number; tokens: number; tokensPerCharacter: number }>();
-  for (const { source: name, batch, tokensPerCharacter } of source.heldOut(geometry, pieces)) {
-    const targets = countTargets(batch);
-    if (targets === 0) continue;
-    const sum = sums.get(name) ?? { nats: 0, tokens: 0, tokensPerCharacter };
-    sum.nats += (await training.loss(batch)) * targets;
-    sum.tokens += targets;
-    sums.set(name, sum);
-  }
-  if (sums.size === 0) return undefined;
-  let nats = 0;
-  let tokens = 0;
-  let characters = 0;
-  const sources: Record<string, { nats: number; tokens: number; bitsPerCharacter: number }> = {};
-  for (const [name, sum] of sums) {
-    nats += sum.nats;
-    tokens += sum.tokens;
-    characters += sum.tokens / sum.tokensPerCharacter;
-    const mean = sum.nats / sum.tokens;
-    sources[name] = { nats: mean, tokens: sum.tokens, bitsPerCharacter: (mean / Math.LN2) * sum.tokensPerCharacter };
-  }
-  return { step, tokens: source.tokens, nats: nats / tokens, bitsPerCharacter: nats / Math.LN2 / characters, sources };
+/** Where the run is paced by time, the schedule is as far as the share of time that is gone, if that is more; warm-up is in updates. */
+function scheduledUpdates({ schedule, pace, maxMs }: PretrainSettings, updates: number, trainedMs: number): number {
+  if (pace !== "time" || !("total" in schedule) || !Number.isFinite(maxMs) || updates < schedule.warmup) return updates;
+  return Math.max(updates, Math.floor((trainedMs / maxMs) * schedule.total));
 }
 
 function diverged(step: number, reason: string): DataError {

@@ -5,6 +5,8 @@ export const rampSchema = z
   .array(
     z
       .strictObject({
+        /** What the part of the run that begins here is called. */
+        name: z.string().min(1).max(64).optional(),
         /** From the update after so many on. */
         fromStep: z.int().min(0).optional(),
         /** From the update on that begins with so many text tokens read. */

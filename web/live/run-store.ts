@@ -109,7 +109,8 @@ export function createRunStore(): RunStore {
     // What happened to the run stays; what is about steps that are void does not.
     for (let i = timeline.length - 1; i >= 0; i--) {
       const entry = timeline[i]!;
-      if ((entry.type === "checkpoint" || entry.type === "data") && (entry.step ?? 0) > step) timeline.splice(i, 1);
+      if ((entry.type === "checkpoint" || entry.type === "data" || entry.type === "stage") && (entry.step ?? 0) > step)
+        timeline.splice(i, 1);
     }
   }
 
@@ -187,9 +188,15 @@ export function createRunStore(): RunStore {
           rewind(step ?? 0);
           timeline.push({ type: "start", time, step, data: event });
           return;
+        case "intervention": {
+          // The guard's rollback takes back what came after the checkpoint that it went to.
+          const to = event.action === "rollback" ? (event.details as { to?: unknown } | undefined)?.to : undefined;
+          if (typeof to === "number") rewind(to);
+          timeline.push({ type: "intervention", time, step, data: event });
+          return;
+        }
         case "stage":
         case "checkpoint":
-        case "intervention":
         case "data":
         case "note":
         case "end":

@@ -77,6 +77,14 @@ export const runErrors: ErrorEntries = {
       en: "Fewer or shorter rows, --set recompute=block, or a smaller model; cpm plan shows each part.",
     },
   },
+  CPM_TRAIN_FROM: {
+    zh: "这个训练没有这一步的检查点。",
+    en: "A run has no checkpoint of the step that it is to go on from.",
+    remedy: {
+      zh: "改用列出的步；保留哪些检查点由配方的 retention 决定。",
+      en: "Give one of the steps that are listed; the recipe's retention says which checkpoints stay.",
+    },
+  },
   CPM_TRAIN_CHECKPOINT: {
     zh: "检查点不完整或已损坏。",
     en: "A training checkpoint is incomplete, damaged or of another model.",

@@ -190,7 +190,7 @@ async function readYaml(paths: readonly string[], context: CommandContext) {
   const [{ readRecipe }, { trainingFields }, { pretrainFields }, { preset }] = await Promise.all([
     import("../recipe.ts"),
     import("../training.ts"),
-    import("../pretraining.ts"),
+    import("../run-recipe.ts"),
     import("../../model/index.ts"),
   ]);
   let recipe:

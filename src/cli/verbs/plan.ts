@@ -19,15 +19,15 @@ import {
   planRecipe,
   verdictOf,
 } from "../planning.ts";
-import { pretrainFields } from "../pretraining.ts";
 import { bytesSchema, formatBytes, formatDuration, formatInteger, formatNumber, formatPercent } from "../quantity.ts";
+import { pretrainFields } from "../run-recipe.ts";
 import { renderFacts, renderTable } from "../table.ts";
 import { trainingFields } from "../training.ts";
 
 /** A calibration that would take longer is not done. */
 const longestCalibrationMs = 120_000;
 
-const { resume: _resume, run: _run, ...recipeFields } = pretrainFields;
+const { resume: _resume, from: _from, run: _run, ...recipeFields } = pretrainFields;
 const positive = z.number().positive();
 const choices = ledgerChoicesSchema.shape;
 

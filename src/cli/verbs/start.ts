@@ -4,8 +4,12 @@ import { fileURLToPath } from "node:url";
 import { z } from "zod";
 import { defineCommand } from "../command.ts";
 import { type CommandContext, note, print, say } from "../context.ts";
+import { pretrainMessages } from "../messages/pretrain.ts";
 import { trainMessages as messages } from "../messages/train.ts";
-import { trainFromFiles, trainingFields } from "../training.ts";
+import { runBeside } from "../model-output.ts";
+import { pretrainFields } from "../run-recipe.ts";
+import { trainOnTexts } from "../text-run.ts";
+import { trainingFields } from "../training.ts";
 
 /** The text that comes along. */
 const corpus = fileURLToPath(new URL("../../../corpus", import.meta.url));
@@ -31,6 +35,11 @@ export default defineCommand({
       .meta({ zh: messages.output.zh, placeholder: "DIR", alias: "o" }),
     prompt: z.array(z.string()).default([]).describe(messages.startPrompt.en).meta({ zh: messages.startPrompt.zh }),
     ...trainingFields,
+    every: pretrainFields.every
+      .unwrap()
+      .prefault({ validation: 200 })
+      .describe(pretrainMessages.every.en)
+      .meta({ zh: pretrainMessages.every.zh }),
     for: trainingFields.for.unwrap().default(150_000),
     keep: trainingFields.keep.removeDefault().optional(),
   }),
@@ -38,8 +47,16 @@ export default defineCommand({
     const folder = output ?? freeFolder();
     const own = files.length === 0;
     if (own) note(context, say(context, messages.smallCorpus));
-    const training = { ...options, keep: options.keep ?? (own ? "last" : "best") };
-    await trainFromFiles(own ? [corpus] : files, folder, training, context);
+    const keep = options.keep ?? (own ? "last" : "best");
+    const recipe = z.object(pretrainFields).parse({});
+    const training = {
+      ...recipe,
+      ...options,
+      keep,
+      output: folder,
+      retention: { ...recipe.retention, best: keep === "best" },
+    };
+    await trainOnTexts(own ? [corpus] : files, training, context);
     if (!context.signal.aborted) await write(folder, prompt.length === 0 ? prompts : prompt, context);
     context.signal.throwIfAborted();
   },
@@ -49,7 +66,7 @@ export default defineCommand({
 function freeFolder(): string {
   for (let number = 1; ; number++) {
     const folder = number === 1 ? "runs/start" : `runs/start-${number}`;
-    if (!existsSync(folder)) return folder;
+    if (!existsSync(folder) && !existsSync(runBeside(folder))) return folder;
   }
 }
 

@@ -1,12 +1,14 @@
-/** `cpm train`: texts in, a model's folder out; or data sets in and a recorded run that can be resumed. */
+/** `cpm train`: texts or data sets in, a recorded run that can be resumed, and a model's folder out. */
 import { z } from "zod";
 import { ConfigError } from "../../util/error.ts";
 import { defineCommand } from "../command.ts";
 import { say } from "../context.ts";
 import { pretrainMessages } from "../messages/pretrain.ts";
 import { trainMessages as messages } from "../messages/train.ts";
-import { pretrainFields, resumeRun, startRun } from "../pretraining.ts";
-import { trainFromFiles, trainingFields } from "../training.ts";
+import { resumeRun, startRun } from "../pretraining.ts";
+import { pretrainFields } from "../run-recipe.ts";
+import { trainOnTexts } from "../text-run.ts";
+import { trainingFields } from "../training.ts";
 
 export default defineCommand({
   name: "train",
@@ -34,11 +36,14 @@ export default defineCommand({
     ...trainingFields,
     ...pretrainFields,
   }),
-  async run({ files, output, ...options }, context) {
-    if (options.resume !== undefined) await resumeRun(options.resume, context);
-    else if (options.data.length > 0 || options.mixture !== undefined || options.mixtureFile !== undefined)
-      await startRun(options, context);
-    else if (files.length > 0 && output !== undefined) await trainFromFiles(files, output, options, context);
+  async run({ files, ...options }, context) {
+    const { resume, from, output, run, data, mixture, mixtureFile } = options;
+    const hasData = data.length > 0 || mixture !== undefined || mixtureFile !== undefined;
+    if (resume === undefined && from !== undefined)
+      throw new ConfigError("CPM_CLI_USAGE", say(context, pretrainMessages.fromAlone), { where: "--from" });
+    if (resume !== undefined) await resumeRun(resume, { output, from }, context);
+    else if (hasData) await startRun(options, context);
+    else if (files.length > 0 && (output ?? run) !== undefined) await trainOnTexts(files, options, context);
     else throw new ConfigError("CPM_CLI_USAGE", say(context, pretrainMessages.needRun), { where: "files" });
     // The model is saved; the exit code still says that it was cut off.
     context.signal.throwIfAborted();

@@ -159,7 +159,11 @@ async function buildKey(
   const evaluation = [];
   for (const { files } of await findSources([{ name: "evaluation", paths: options.leakage.files }]))
     evaluation.push(files);
-  const inputs = sources.map(({ name, field, files }) => [name, field, files.map((file) => [file.name, file.sha256])]);
+  const inputs = sources.map(({ name, field, files, documentsOf }) => [
+    name,
+    field,
+    files.map((file) => [file.name, file.sha256, documentsOf?.get(file.path)]),
+  ]);
   return createHash("sha256")
     .update(JSON.stringify([options, vocabularySha, inputs, evaluation]))
     .digest("hex");
@@ -397,7 +401,10 @@ async function* tasksInOrder(
     return { ...task, result: await task.result };
   };
   for (const { path, name, bytes } of source.files) {
+    const limit = source.documentsOf?.get(path) ?? Number.POSITIVE_INFINITY;
+    let documents = 0;
     for await (const document of readDocuments([path], { ...reading, onBytes: (read) => void (fileBytes = read) })) {
+      if (++documents > limit) break;
       const text = normalizeText(document.text, options.normalize);
       const reason = filterReason(text, options.filters);
       if (reason !== undefined) {

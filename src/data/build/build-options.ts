@@ -17,6 +17,8 @@ export interface SourceInput {
   readonly licence?: string | undefined;
   readonly url?: string | undefined;
   readonly field?: string | undefined;
+  /** Of these files, by path, only the first so many documents are read. */
+  readonly documentsOf?: ReadonlyMap<string, number> | undefined;
 }
 
 /** Written into the data set. */
