@@ -6,12 +6,14 @@ import assert from "node:assert/strict";
 import { after, before, suite, test } from "node:test";
 import { taskBatch } from "../src/data/index.ts";
 import { batchesByLength, createScorer, type ScoreRequest } from "../src/evaluate/scorer.ts";
+import { countTargets } from "../src/model/batch.ts";
 import { parameterTable } from "../src/model/parameters.ts";
 import { createNativeRuntime, type Runtime } from "../src/runtime/index.ts";
 import { arenaLayout, createArena } from "../src/train/arena.ts";
 import { createTrainingStep } from "../src/train/step.ts";
 import { createRandom } from "../src/util/random.ts";
 import { assertClose } from "./support/close.ts";
+import { deltaWorld, disturb } from "./support/delta-world.ts";
 import { everyMask, randomWeights, tinyConfig, uploadWeights } from "./support/tiny-model.ts";
 
 const config = { ...tinyConfig, layers: everyMask.length, maskModules: everyMask };
@@ -108,6 +110,42 @@ suite("scorer", () => {
       assertClose(logits, expected[index]!.logits, 1e-5);
     }
   });
+
+  for (const method of ["lora", "houlsby", "prefix", "soft-prompt", "ia3", "bitfit"]) {
+    test(`with a delta (${method}): as a training step of the delta scores`, async () => {
+      const world = await deltaWorld(runtime, [{ method }]);
+      disturb(world, 0.3);
+      const { grafts } = world.delta;
+      const requests = requestsOf(shapes.slice(0, 5)).map((request) => ({ ...request, promptTask: 1, segment: 2 }));
+      const scorer = await createScorer(runtime, world.config, world.tensors, { grafts });
+      const plain = await createScorer(runtime, world.config, world.tensors);
+      const scoresBy = async (each: typeof scorer) => {
+        const found: number[][][] = [];
+        await each.score(requests, {
+          async onBatch(done, scores) {
+            for (const [place, index] of done.entries())
+              found[index] = scores[place]!.map(({ logprobs }) => [...logprobs]);
+          },
+        });
+        each.dispose();
+        return found.flat();
+      };
+      const found = await scoresBy(scorer);
+      assert.notDeepEqual(found, await scoresBy(plain), "the delta changes something");
+      const rows = requests.flatMap(({ context, continuations }) =>
+        continuations.map((ids) => ({ ids: Int32Array.of(...context, ...ids), firstTarget: context.length })),
+      );
+      for (const [index, row] of rows.entries()) {
+        const batch = taskBatch([{ ...row, promptTask: 1, segment: 2 }], grafts.config.promptLength);
+        const step = await world.step({ rows: 1, columns: batch.columns });
+        const loss = (await step.loss(batch)) * countTargets(batch);
+        step.dispose();
+        const sum = found[index]!.reduce((total, value) => total - value, 0);
+        assert.ok(Math.abs(loss - sum) < 2e-4 * Math.max(1, loss), `${index}: ${sum}, not ${loss}`);
+      }
+      world.dispose();
+    });
+  }
 
   test("small batches, chunks of logits: the same scores, every request once", async () => {
     const requests = requestsOf(shapes);

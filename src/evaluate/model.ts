@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { createCpmAntSession, type TextModel } from "../infer/index.ts";
 import type { DecodingSession } from "../infer/session.ts";
 import type { ModelConfig } from "../model/config.ts";
+import type { Grafts } from "../model/graft.ts";
 import type { DeviceTensor, Runtime } from "../runtime/runtime.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
 import { createScorer, type Scorer, type ScorerOptions } from "./scorer.ts";
@@ -20,23 +21,33 @@ export interface EvaluatedModel {
   }): Promise<DecodingSession>;
 }
 
-/** A model as it lies on a runtime. It must outlive what is made of it. */
+/**
+ * A model as it lies on a runtime. It must outlive what is made of it.
+ *
+ * @param grafts of a delta, whose tensors are among the parameters by name
+ */
 export async function evaluatedModel(
   runtime: Runtime,
   { config, tokenizer, parameters }: TextModel,
+  grafts?: Grafts,
 ): Promise<EvaluatedModel> {
   return {
-    config,
+    config: grafts?.config ?? config,
     tokenizer,
-    digest: await weightsDigest(runtime, parameters),
-    createScorer: (options) => createScorer(runtime, config, parameters, options),
-    createSession: (options) => createCpmAntSession(runtime, config, parameters, options),
+    digest: await weightsDigest(runtime, parameters, grafts),
+    createScorer: (options) => createScorer(runtime, config, parameters, { ...options, grafts }),
+    createSession: (options) => createCpmAntSession(runtime, config, parameters, { ...options, grafts }),
   };
 }
 
-/** SHA-256 over names, shapes and bytes in the order of names: the same however the weights are stored. */
-export async function weightsDigest(runtime: Runtime, parameters: ReadonlyMap<string, DeviceTensor>): Promise<string> {
+/** What the programs are changed by, and then SHA-256 over names, shapes and bytes in the order of names. */
+export async function weightsDigest(
+  runtime: Runtime,
+  parameters: ReadonlyMap<string, DeviceTensor>,
+  grafts?: Grafts,
+): Promise<string> {
   const hash = createHash("sha256");
+  for (const graft of [grafts?.embed, ...(grafts?.blocks ?? []), grafts?.head]) hash.update(`${graft?.key}\n`);
   for (const [name, tensor] of [...parameters].sort(([a], [b]) => (a < b ? -1 : 1))) {
     hash.update(`${name} ${tensor.dtype} ${tensor.shape.join(" ")}\n`);
     const { buffer, byteOffset, byteLength } = await runtime.download(tensor);

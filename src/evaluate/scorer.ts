@@ -8,6 +8,7 @@ import type { WeightedProgram } from "../infer/compiled-model.ts";
 import { prefillBiasProgram, prefillEmbedProgram } from "../infer/programs.ts";
 import { type ModelTensors, withWeights } from "../infer/weight-ports.ts";
 import { layerMask, type ModelConfig } from "../model/config.ts";
+import { type Graft, type Grafts, graftBindings } from "../model/graft.ts";
 import { blockParameterNames, names } from "../model/parameters.ts";
 import type { DeviceTensor, Program, Runtime } from "../runtime/runtime.ts";
 import { ConfigError, RuntimeError } from "../util/error.ts";
@@ -30,6 +31,8 @@ export interface ScorerOptions {
   readonly batchBytes?: number | undefined;
   /** Columns of a batch at most, over all rows. Default 4096: more gains nothing on a processor. */
   readonly batchColumns?: number | undefined;
+  /** Changes to the programs (a delta), whose tensors are among the parameters by name. */
+  readonly grafts?: Grafts | undefined;
 }
 
 export interface Scorer {
@@ -57,33 +60,42 @@ type Tensors = Record<string, DeviceTensor>;
  */
 export function createScorer(
   runtime: Runtime,
-  config: ModelConfig,
+  base: ModelConfig,
   parameters: ModelTensors,
-  { batchBytes = 96 * 2 ** 20, batchColumns = 4096 }: ScorerOptions = {},
+  { batchBytes = 96 * 2 ** 20, batchColumns = 4096, grafts }: ScorerOptions = {},
 ): Promise<Scorer> {
+  const config = grafts?.config ?? base;
   return ownedBy(async (owner): Promise<Scorer> => {
     const byKind = new Map<string, Program>();
-    const compile = async (graph: Graph, ports: readonly (readonly [port: string, name: string])[]) => {
-      const { graph: packed, given, formats } = withWeights(graph, ports, parameters);
-      const kind = `${graph.name} ${formats}`;
-      const program = byKind.get(kind) ?? owner.own(await runtime.compile(packed));
+    const compile = async (graph: Graph, ports: readonly (readonly [port: string, name: string])[], graft?: Graft) => {
+      const taken = new Set(graph.inputs.map(({ name }) => name));
+      const all = [...ports, ...Object.entries(graftBindings(graft, (name) => name))];
+      const bound = withWeights(
+        graph,
+        all.filter(([port]) => taken.has(port)),
+        parameters,
+      );
+      const kind = `${graph.name} ${bound.formats} ${graft?.key ?? ""}`;
+      const program = byKind.get(kind) ?? owner.own(await runtime.compile(bound.graph));
       byKind.set(kind, program);
-      return { program, weights: given };
+      return { program, weights: bound.given };
     };
     const token = ["params.token", names.token] as const;
-    const embed = await compile(prefillEmbedProgram(config), [
-      token,
-      ["params.prompt", names.prompt],
-      ["params.segment", names.segment],
-    ]);
+    const embed = await compile(
+      prefillEmbedProgram(config, grafts?.embed),
+      [token, ["params.prompt", names.prompt], ["params.segment", names.segment]],
+      grafts?.embed,
+    );
     const bias = await compile(prefillBiasProgram(config), [["table", names.positionBias]]);
-    const head = await compile(scoreHeadProgram(config), [["params.norm", names.outputNorm], token]);
+    const norm = ["params.norm", names.outputNorm] as const;
+    const head = await compile(scoreHeadProgram(config, grafts?.head), [norm, token], grafts?.head);
     const layers: WeightedProgram[] = [];
     for (let layer = 0; layer < config.layers; layer++) {
       const mask = layerMask(config, layer);
       if (mask[0] && mask[1]) continue;
+      const graft = grafts?.blocks[layer];
       const ports = blockParameterNames(layer, mask).map(([path, name]) => [`params.${path}`, name] as const);
-      layers.push(await compile(scoreBlockProgram(config, mask), ports));
+      layers.push(await compile(scoreBlockProgram(config, mask, graft), ports, graft));
     }
 
     async function run(requests: readonly ScoreRequest[]): Promise<ContinuationScore[][]> {

@@ -55,7 +55,7 @@ function int(...shape: Dim[]) {
 }
 
 /** A traced program with its graft, which may leave inputs without use or bring some that this program has no use for. */
-function traced<Specs extends object>(
+export function traced<Specs extends object>(
   name: string,
   run: (args: TensorsOf<Specs>) => Tree<Tensor>,
   specs: Specs,
