@@ -10,6 +10,7 @@ import { layerMask, type ModelConfig } from "../model/config.ts";
 import { type Graft, type Grafts, graftBindings } from "../model/graft.ts";
 import { attentionNames, ffnNames, names } from "../model/parameters.ts";
 import type { DeviceTensor, Program, ProgramSource, Runtime } from "../runtime/runtime.ts";
+import type { ProgramCache } from "./program-cache.ts";
 import {
   cachedAttentionProgram,
   decodeEmbedProgram,
@@ -60,6 +61,8 @@ export interface CompileModelOptions {
   readonly weights: "packed" | "shared";
   /** Changes to the programs, whose tensors are among the model's by name. */
   readonly grafts?: Grafts | undefined;
+  /** Where programs with packed weights are kept. */
+  readonly cache?: ProgramCache | undefined;
 }
 
 /** Runs a program with its weights. */
@@ -72,14 +75,15 @@ export async function compileModel(
   runtime: Runtime,
   config: ModelConfig,
   tensors: ModelTensors,
-  { slots, weights, grafts }: CompileModelOptions,
+  { slots, weights, grafts, cache }: CompileModelOptions,
 ): Promise<CompiledModel> {
   const owned: Program[] = [];
   const dispose = () => {
     for (const program of owned.splice(0).reverse()) program.dispose();
   };
-  const compile = async (source: ProgramSource, constants: Tensors = {}): Promise<Program> => {
-    const program = await runtime.compile(source, { constants });
+  const compile = async (source: ProgramSource, constants: Tensors = {}, place?: string): Promise<Program> => {
+    const kept = cache && place && { prepackedPath: cache.path(place), constantsKey: `${cache.key} ${place}` };
+    const program = await runtime.compile(source, { constants, ...kept });
     owned.push(program);
     return program;
   };
@@ -89,8 +93,15 @@ export async function compileModel(
     weights: given,
   });
   const byKind = new Map<string, Program>();
-  const weighted = async ({ graph, given, formats }: ProgramWithWeights, graft?: Graft): Promise<WeightedProgram> => {
-    if (weights === "packed") return { program: await compile(graph, given), weights: {} };
+  /** `place` names the program among those of the model. What is grafted is not in the cache's key, so it is not kept. */
+  const weighted = async (
+    place: string,
+    { graph, given, formats }: ProgramWithWeights,
+    graft?: Graft,
+  ): Promise<WeightedProgram> => {
+    if (weights === "packed") {
+      return { program: await compile(graph, given, graft ? undefined : place), weights: {} };
+    }
     const kind = `${graph.name} ${formats} ${graft?.key ?? ""}`;
     const program = byKind.get(kind) ?? (await compile(graph));
     byKind.set(kind, program);
@@ -130,8 +141,8 @@ export async function compileModel(
       const projection = filled(projectProgram(config, graft), ports("attention", beginning), graft);
       layers.push({
         layer,
-        project: attentionAbsent ? undefined : await weighted(projection, graft),
-        finish: await weighted(filled(finishProgram(config, mask, graft), ending, graft), graft),
+        project: attentionAbsent ? undefined : await weighted(`${layer}-project`, projection, graft),
+        finish: await weighted(`${layer}-finish`, filled(finishProgram(config, mask, graft), ending, graft), graft),
         promptInputs: prefixed ? filled(promptAttentionProgram(config, graft), [], graft).given : {},
       });
     }
@@ -143,7 +154,7 @@ export async function compileModel(
       decodeEmbed: await open(withWeights(decodeEmbedProgram(config), [token, segment], tensors)),
       promptAttention: await compile(promptAttentionProgram(config, withPrefix)),
       cachedAttention: await compile(cachedAttentionProgram(config, slots)),
-      logits: await weighted(filled(logitsProgram(config, head), [norm, token], head), head),
+      logits: await weighted("logits", filled(logitsProgram(config, head), [norm, token], head), head),
       hidden: await open(filled(hiddenProgram(config, head), [norm], head)),
       dispose,
     };

@@ -13,6 +13,7 @@ import type { DeviceTensor, Runtime } from "../runtime/runtime.ts";
 import { ConfigError, DataError } from "../util/error.ts";
 import { compileModel } from "./compiled-model.ts";
 import { createKeyValueCache, type KeyValueCache } from "./key-value-cache.ts";
+import type { ProgramCache } from "./program-cache.ts";
 import { beginRowPass, type PassRow, type PassSettings, type RowPass } from "./row-pass.ts";
 import { createDecodeBias } from "./score-bias.ts";
 import type { ContinuousSession, Newcomers } from "./session.ts";
@@ -34,6 +35,8 @@ export interface CpmAntSessionOptions {
   readonly passTokens?: number;
   /** Changes to the model's programs, whose tensors are among the parameters by name. */
   readonly grafts?: Grafts | undefined;
+  /** Where compiled programs with packed weights are kept. Default: nowhere. */
+  readonly cache?: ProgramCache | undefined;
 }
 
 /**
@@ -60,7 +63,7 @@ export async function createCpmAntSession(
   const tableTensor = parameters.get(names.positionBias)!;
   const table = (await runtime.download(tableTensor)) as Float32Array;
   const decodeBias = createDecodeBias(config, table, slots, segment, X);
-  const programs = await compileModel(runtime, config, parameters, { slots, weights, grafts });
+  const programs = await compileModel(runtime, config, parameters, { slots, weights, grafts, cache: options.cache });
   const tokenStep = createTokenStep(runtime, config, programs, decodeBias, { slots, segment });
 
   let cache: KeyValueCache | undefined;

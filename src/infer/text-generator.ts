@@ -17,6 +17,7 @@ import { type CpmAntSessionOptions, createCpmAntSession } from "./cpm-ant-sessio
 import { type GenerationResult, type GenerationRun, streamGenerate } from "./generate.ts";
 import type { TokenEvent } from "./generated-row.ts";
 import { type GenerateOptions, type GenerateOptionsInput, parseGenerateOptions } from "./options.ts";
+import { openProgramCache, type ProgramCache, smallestCachedBytes } from "./program-cache.ts";
 import type { DecodingSession } from "./session.ts";
 import { loadWeights } from "./weights.ts";
 
@@ -29,6 +30,8 @@ export interface TextModel {
   readonly tokenizer: Tokenizer;
   /** float32, by CPM-Live's names. */
   readonly parameters: ReadonlyMap<string, DeviceTensor>;
+  /** Where its compiled programs are kept, if they are. */
+  readonly cache?: ProgramCache | undefined;
 }
 
 /** A model from a file or folder. Whoever opened it disposes it, after its generators. */
@@ -44,6 +47,8 @@ export interface OpenTextModelOptions {
   readonly configPath?: string | undefined;
   /** Default: `vocab.txt` or `ant.txt` beside the weights. */
   readonly vocabularyPath?: string | undefined;
+  /** Keeps compiled programs of large models below this folder. Default: nowhere. */
+  readonly cacheFolder?: string | undefined;
 }
 
 /**
@@ -73,10 +78,17 @@ export async function openTextModel(
     });
   }
   const weights = await loadWeights(runtime, checkpoint);
+  const bytes = [...weights.tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
+  const { cacheFolder } = options;
+  const cache =
+    cacheFolder !== undefined && bytes >= smallestCachedBytes
+      ? await openProgramCache(cacheFolder, checkpoint.files)
+      : undefined;
   return {
     config,
     tokenizer,
     parameters: weights.tensors,
+    cache,
     vocabularyPath,
     assumptions,
     dispose: () => weights.dispose(),
@@ -140,7 +152,7 @@ export interface TextGenerator {
 /** Makes a generator. Its session is compiled at the first run, and again when a later one needs more room. */
 export function createTextGenerator(
   runtime: Runtime,
-  { config, tokenizer, parameters }: TextModel,
+  { config, tokenizer, parameters, cache }: TextModel,
   { memoryLimitBytes = Number.POSITIVE_INFINITY, ...sessionOptions }: TextGeneratorOptions = {},
 ): TextGenerator {
   let session: DecodingSession | undefined;
@@ -164,7 +176,7 @@ export function createTextGenerator(
     if (session !== undefined && session.capacityTokens >= capacityTokens) return session;
     session?.dispose();
     session = undefined;
-    session = await createCpmAntSession(runtime, config, parameters, { ...sessionOptions, capacityTokens });
+    session = await createCpmAntSession(runtime, config, parameters, { ...sessionOptions, capacityTokens, cache });
     return session;
   }
 

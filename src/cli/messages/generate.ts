@@ -20,6 +20,10 @@ export const generateMessages = defineMessages({
   config: { zh: "模型的 config.json", en: "the model's config.json" },
   promptTask: { zh: "用哪个任务的软提示", en: "the task whose soft prompt stands in front" },
   segment: { zh: "文本属于哪个分段", en: "the segment that the text belongs to" },
+  cache: {
+    zh: "把编译好的程序与打包的权重留在磁盘上，下次直接映射（64 MiB 以上的模型）",
+    en: "keep compiled programs with packed weights on disk and map them the next time (models of 64 MiB and more)",
+  },
   threads: { zh: "计算使用的线程数", en: "threads to compute with" },
   logitBias: {
     zh: "词元编号到其对数几率增量的映射，如 '{\"17\": -5}'",

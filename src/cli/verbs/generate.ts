@@ -2,6 +2,7 @@
 import { z } from "zod";
 import type { TextGenerator, TextResult, TokenEvent } from "../../infer/index.ts";
 import { GenerateOptionsSchema } from "../../infer/options.ts";
+import { userCacheFolder } from "../../util/cache-folder.ts";
 import { ConfigError } from "../../util/error.ts";
 import { defineCommand } from "../command.ts";
 import { type CommandContext, note, print, say } from "../context.ts";
@@ -56,9 +57,10 @@ export default defineCommand({
       .meta({ zh: messages.logitBias.zh, placeholder: "MAP" }),
     promptTask: z.int().min(0).default(2).describe(messages.promptTask.en).meta({ zh: messages.promptTask.zh }),
     segment: z.int().min(1).default(2).describe(messages.segment.en).meta({ zh: messages.segment.zh }),
+    cache: z.boolean().default(true).describe(messages.cache.en).meta({ zh: messages.cache.zh }),
     threads: z.int().min(1).max(1024).optional().describe(messages.threads.en).meta({ zh: messages.threads.zh }),
   }),
-  async run({ model, prompt, file, vocab, config, promptTask, segment, threads, ...options }, context) {
+  async run({ model, prompt, file, vocab, config, promptTask, segment, threads, cache, ...options }, context) {
     const startMs = context.now();
     const prompts = await promptsOf(prompt, file, context);
     const [{ createNativeRuntime }, { createTextGenerator, openTextModel }] = await Promise.all([
@@ -66,7 +68,11 @@ export default defineCommand({
       import("../../infer/index.ts"),
     ]);
     using runtime = createNativeRuntime(threads === undefined ? {} : { threads });
-    const opened = await openTextModel(runtime, model, { configPath: config, vocabularyPath: vocab });
+    const opened = await openTextModel(runtime, model, {
+      configPath: config,
+      vocabularyPath: vocab,
+      ...(cache && { cacheFolder: userCacheFolder(context.env) }),
+    });
     if (opened.assumptions.length > 0)
       note(context, say(context, messages.assumed, { what: opened.assumptions.join("; ") }));
     const generator = createTextGenerator(runtime, opened, {
