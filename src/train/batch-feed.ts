@@ -10,8 +10,11 @@ import type { UpdateShape } from "./ramp.ts";
 export interface BatchFeed {
   /** The batches of an update, fewer where the source ends, none after it. */
   next(shape: UpdateShape): Promise<readonly SourceBatch[]>;
-  /** Begins to draw the batches that `next` will be asked for. Of another shape they are put back. */
-  prepare(shape: UpdateShape): void;
+  /**
+   * Begins to draw the batches that `next` will be asked for, and hands them to `use` when they are there. Of another shape
+   * they are put back.
+   */
+  prepare(shape: UpdateShape, use?: (batches: readonly SourceBatch[]) => void): void;
   /** The source's position, text tokens and passes after the batches handed out. */
   state(): unknown;
   readonly tokens: number;
@@ -70,9 +73,12 @@ export function createBatchFeed(source: BatchSource): BatchFeed {
       position = drawn.after;
       return drawn.batches;
     },
-    prepare(shape) {
+    prepare(shape, use = () => {}) {
       if (ahead !== undefined) return;
-      const drawn = draw(shape);
+      const drawn = draw(shape).then((found) => {
+        use(found.batches);
+        return found;
+      });
       drawn.catch(() => {}); // told where it is awaited
       ahead = { shape: JSON.stringify(shape), drawn };
     },

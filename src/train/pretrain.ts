@@ -332,12 +332,15 @@ export async function pretrain(
         break;
       }
       // Drawn while the programs below run.
-      if (step + 1 < settings.steps) feed.prepare(shapeAfter(step + 1));
+      const running = await stepFor(geometry);
+      if (step + 1 < settings.steps) {
+        feed.prepare(shapeAfter(step + 1), ([first]) => first && training === running && running.prepare(first.batch));
+      }
       const dataMs = now() - startMs;
       const learningRate = learningRateAt(settings.schedule, updates) * rateFactor;
       const gradientScale = lossScale?.scale ?? 1;
       const { loss, losses } = await gradientsOf(
-        await stepFor(geometry),
+        running,
         batches.map(({ batch }) => batch),
         { gradientScale, draw: step },
       );
@@ -424,10 +427,15 @@ function flopsOf(config: ModelConfig, batch: ModelBatch): number {
   return trainingFlops(config, { rows: batch.rows, columns: batch.columns, headPositions: countTargets(batch) });
 }
 
-/** Where the run is paced by time, the schedule is as far as the share of time that is gone, if that is more; warm-up is in updates. */
+/** Of the time that a run is paced by: warm-up is in updates, but no longer than this. */
+const longestWarmup = 0.1;
+
+/** Where the run is paced by time, the schedule is as far as the share of time that is gone, if that is more. */
 function scheduledUpdates({ schedule, pace, maxMs }: PretrainSettings, updates: number, trainedMs: number): number {
-  if (pace !== "time" || !("total" in schedule) || !Number.isFinite(maxMs) || updates < schedule.warmup) return updates;
-  return Math.max(updates, Math.floor((trainedMs / maxMs) * schedule.total));
+  if (pace !== "time" || !("total" in schedule) || !Number.isFinite(maxMs)) return updates;
+  const share = trainedMs / maxMs;
+  if (updates < schedule.warmup && share < longestWarmup) return updates;
+  return Math.max(updates, Math.floor(share * schedule.total));
 }
 
 function diverged(step: number, reason: string): DataError {

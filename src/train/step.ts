@@ -56,6 +56,8 @@ export interface GradientOptions {
 
 export interface TrainingStep {
   readonly geometry: Geometry;
+  /** Does what is plain arithmetic on a batch beforehand, as while the programs run with another one. */
+  prepare(batch: ModelBatch): void;
   /** Loss and gradients of a batch, which must have been checked (`checkBatch`). */
   lossAndGradients(batch: ModelBatch, options?: GradientOptions): Promise<number>;
   /** Mean loss without gradients; nothing is dropped. */
@@ -388,6 +390,13 @@ async function makeStep(
     runtime.write(batchTensors.tokens!, tokens);
   }
 
+  const prepared = new WeakMap<ModelBatch, { readonly buckets: Int32Array; readonly blocked: Float32Array }>();
+  const scoresOf = (batch: ModelBatch) =>
+    prepared.get(batch) ?? {
+      buckets: positionBuckets(batch.segment, rows, columns, config),
+      blocked: attentionBias(batch),
+    };
+
   function writeBatch(batch: ModelBatch): void {
     if (batch.rows !== rows || batch.columns !== columns) {
       throw new Error(`internal: a batch of ${batch.rows} × ${batch.columns} for a step of ${rows} × ${columns}`);
@@ -396,8 +405,10 @@ async function makeStep(
     const seen = new Float32Array(rows * columns);
     for (let i = 0; i < seen.length; i++) seen[i] = i % columns < batch.length[Math.floor(i / columns)]! ? 1 : 0;
     runtime.write(batchTensors.segment!, batch.segment);
-    runtime.write(batchTensors.buckets!, positionBuckets(batch.segment, rows, columns, config));
-    runtime.write(batchTensors.blocked!, attentionBias(batch));
+    const { buckets, blocked } = scoresOf(batch);
+    runtime.write(batchTensors.buckets!, buckets);
+    runtime.write(batchTensors.blocked!, blocked);
+    prepared.delete(batch);
     runtime.write(batchTensors.seen!, seen);
   }
 
@@ -439,6 +450,9 @@ async function makeStep(
 
   return {
     geometry,
+    prepare(batch) {
+      if (batch.rows === rows && batch.columns === columns) prepared.set(batch, scoresOf(batch));
+    },
     async lossAndGradients(batch, { scale, gradientScale = 1, add = false, draw = 0 } = {}) {
       if (!backward) throw new Error("internal: this step was made without gradients");
       await runForward(batch, draw);

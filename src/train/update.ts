@@ -32,7 +32,10 @@ export async function gradientsOf(
   const losses: Float32Array[] = [];
   let loss = 0;
   for (const [i, batch] of batches.entries()) {
-    loss += await step.lossAndGradients(batch, { scale, gradientScale, add: i > 0, draw: draw * mostBatches + i });
+    const running = step.lossAndGradients(batch, { scale, gradientScale, add: i > 0, draw: draw * mostBatches + i });
+    const next = batches[i + 1];
+    if (next !== undefined) step.prepare(next);
+    loss += await running;
     losses.push(await step.targetLosses());
   }
   return { loss, losses };
@@ -45,15 +48,17 @@ export function lossesBySource(
 ): Record<string, { nats: number; tokens: number }> {
   const sums = new Map<string, { nats: number; tokens: number }>();
   batches.forEach(({ batch, samples }, b) => {
-    const sourceAt = new Map<number, string>();
-    for (const { row, start, length, source } of samples) {
-      for (let i = 0; i < length; i++) sourceAt.set(row * batch.columns + start + i, source);
+    /** Number of the sample that each position is in, from 1. */
+    const sampleAt = new Int32Array(batch.rows * batch.columns);
+    for (const [s, { row, start, length }] of samples.entries()) {
+      const from = row * batch.columns + start;
+      sampleAt.fill(s + 1, from, from + length);
     }
     let at = 0;
     batch.target.forEach((id, i) => {
       if (id < 0) return;
       const nats = losses[b]![at++]!;
-      const source = sourceAt.get(i);
+      const source = samples[sampleAt[i]! - 1]?.source;
       if (source === undefined) return;
       const sum = sums.get(source) ?? { nats: 0, tokens: 0 };
       sums.set(source, { nats: sum.nats + nats, tokens: sum.tokens + 1 });

@@ -40,7 +40,7 @@ export default defineCommand({
       .prefault({ validation: 200 })
       .describe(pretrainMessages.every.en)
       .meta({ zh: pretrainMessages.every.zh }),
-    for: trainingFields.for.unwrap().default(150_000),
+    for: trainingFields.for.unwrap().default(140_000),
     keep: trainingFields.keep.removeDefault().optional(),
   }),
   async run({ files, output, prompt, ...options }, context) {
