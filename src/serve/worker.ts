@@ -26,8 +26,8 @@ const stops = new Map<number, AbortController>();
 let events: (readonly [number, TokenEvent])[] = [];
 
 function send(message: FromWorker): void {
-  // Once the server is gone there is no one to tell.
-  if (process.connected) process.send!(message);
+  // Once the server is gone there is no one to tell, nor that it could not be told.
+  if (process.connected) process.send!(message, undefined, undefined, () => {});
 }
 
 /** All events of a step go as one message. */
