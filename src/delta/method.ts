@@ -73,6 +73,11 @@ export interface AttachedPlace {
   readonly replaces?: string;
 }
 
+export interface FinishedDelta<Options> {
+  readonly options: Options;
+  values(place: Place, delta: DeltaValues): Readonly<Record<string, Float32Array>>;
+}
+
 /** A parameter of the delta as numbers, by its local name. */
 export type DeltaValues = (local: string) => Float32Array;
 
@@ -97,6 +102,11 @@ export interface DeltaMethod<Schema extends z.ZodObject = z.ZodObject> {
   merge?(options: z.output<Schema>, place: Place): Merge | undefined;
   /** Takes a merged delta out again, within rounding. */
   unmerge?(options: z.output<Schema>, place: Place): Merge | undefined;
+  /**
+   * The same effect without what only training needs (a frozen base of PiSSA, the prefix's hidden layer), for files: the
+   * simpler options, and each place's parameters under them. Undefined where nothing is left out.
+   */
+  finished?(options: z.output<Schema>): FinishedDelta<z.output<Schema>> | undefined;
   /** Columns that the soft prompt adds to each row. */
   promptRows?(options: z.output<Schema>): number;
   /** Slots that the prefix adds to each row's keys and values. */

@@ -25,4 +25,33 @@ export const deltaErrors: ErrorEntries = {
     en: "Two methods of a recipe would train parameters of the same name.",
     remedy: { zh: "让两者的位置不相交，或去掉一个。", en: "Give the two disjoint places, or take one out." },
   },
+  CPM_DELTA_FILE: {
+    zh: "这里没有可用的增量。",
+    en: "A path holds no delta, or its tensors are not what its methods need.",
+    remedy: { zh: "给出含 adapter_model.safetensors 的文件夹。", en: "Give a folder with adapter_model.safetensors." },
+  },
+  CPM_DELTA_PEFT: {
+    zh: "这个 PEFT 适配器在这里没有对应的形式。",
+    en: "A PEFT adapter, or a delta of the original, is of a type, has options or tensors that have no form here.",
+    remedy: {
+      zh: "可以读入 HF cpmant 的 LoRA、DoRA、IA³、prefix、prompt 适配器。",
+      en: "LoRA, DoRA, IA³, prefix and prompt adapters of HF's cpmant can be read.",
+    },
+  },
+  CPM_DELTA_BASE: {
+    zh: "这个增量是在另一个基座模型上训练的。",
+    en: "A delta was trained on another base than the one that was given.",
+    remedy: {
+      zh: "给出训练时的基座；转换或合并过的权重算作另一个基座。",
+      en: "Give the base that it was trained on; weights that were converted or merged since are another one.",
+    },
+  },
+  CPM_DELTA_MERGE: {
+    zh: "这种增量无法并入权重，或无法从中取出。",
+    en: "The weights of a model cannot hold this delta, or cannot give it back.",
+    remedy: {
+      zh: "与基座一起使用：cpm generate MODEL --delta PATH。",
+      en: "Use it beside its base: cpm generate MODEL --delta PATH.",
+    },
+  },
 };

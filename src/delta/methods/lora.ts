@@ -161,6 +161,22 @@ export const lora = defineMethod({
   },
   merge: (options) => merging(options, 1),
   unmerge: (options) => (options.dora ? undefined : merging(options, -1)),
+  // s(BA − B₀A₀) = s [B, −B₀] [A; A₀]: one branch of twice the rank, whose s must come out the same.
+  finished: ({ init, ...options }) =>
+    init !== "pissa"
+      ? undefined
+      : {
+          options: {
+            ...options,
+            init: "kaiming" as const,
+            rank: 2 * options.rank,
+            alpha: options.alpha * (options.rankStabilized ? Math.SQRT2 : 2),
+          },
+          values: ({ shape: [O] }, delta) => ({
+            lora_A: below(delta("lora_A"), delta("lora_A0")),
+            lora_B: besideNegated(delta("lora_B"), delta("lora_B0"), O!),
+          }),
+        },
   groups: ({ rateRatio }) => (rateRatio === 1 ? [] : [{ match: "*.lora_B", rateFactor: rateRatio }]),
 });
 
@@ -180,6 +196,23 @@ function merging({ rank: r, dora, init, ...options }: LoraOptions, sign: 1 | -1)
       for (let i = 0; i < I; i++) row[i]! *= ratio;
     }
   };
+}
+
+/** [A; A₀] */
+function below(a: Float32Array, a0: Float32Array): Float32Array {
+  const out = new Float32Array(a.length + a0.length);
+  out.set(a);
+  out.set(a0, a.length);
+  return out;
+}
+
+/** [B, −B₀]: `[O, 2r]` of two `[O, r]`. */
+function besideNegated(b: Float32Array, b0: Float32Array, O: number): Float32Array {
+  const r = b.length / O;
+  return Float32Array.from({ length: 2 * b.length }, (_, i) => {
+    const [o, k] = [Math.floor(i / (2 * r)), i % (2 * r)];
+    return k < r ? b[o * r + k]! : -b0[o * r + k - r]!;
+  });
 }
 
 /** out [O, I] += factor · B [O, r] · A [r, I], summed in float64. */

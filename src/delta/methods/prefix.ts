@@ -13,7 +13,7 @@ import { z } from "zod";
 import { matmul, slice, type Tensor, tanh } from "../../graph/index.ts";
 import { fillNormal } from "../../util/random.ts";
 import { normalParameter, plusBias, zeroParameter } from "../bottleneck.ts";
-import { type DeltaParameter, defineMethod } from "../method.ts";
+import { type DeltaParameter, type DeltaValues, defineMethod } from "../method.ts";
 import { optionError } from "../option-error.ts";
 
 export const prefix = defineMethod({
@@ -80,5 +80,35 @@ export const prefix = defineMethod({
       },
     };
   },
+  finished: ({ reparameterize, ...options }) =>
+    reparameterize
+      ? { options: { ...options, reparameterize: false }, values: (_, delta) => throughHidden(options, delta) }
+      : undefined,
   prefixSlots: ({ tokens }) => tokens,
 });
+
+/** What the hidden layer makes of the slots, in plain numbers. */
+function throughHidden(
+  { tokens: S, hidden: h }: { readonly tokens: number; readonly hidden: number },
+  delta: DeltaValues,
+): { readonly prefix_keys: Float32Array; readonly prefix_values: Float32Array } {
+  const [embedding, matrix, bias] = [delta("prefix_embedding"), delta("prefix_hidden"), delta("prefix_hidden_bias")];
+  const [out, outBias] = [delta("prefix_out"), delta("prefix_out_bias")];
+  const HE = outBias.length / 2;
+  const keys = new Float32Array(S * HE);
+  const values = new Float32Array(S * HE);
+  for (let s = 0; s < S; s++) {
+    const inner = Float64Array.from({ length: h }, (_, j) => {
+      let sum = bias[j]!;
+      for (let i = 0; i < h; i++) sum += embedding[s * h + i]! * matrix[i * h + j]!;
+      return Math.tanh(sum);
+    });
+    const row = Float64Array.from(outBias);
+    inner.forEach((x, i) => {
+      for (let j = 0; j < 2 * HE; j++) row[j]! += x * out[i * 2 * HE + j]!;
+    });
+    keys.set(row.subarray(0, HE), s * HE);
+    values.set(row.subarray(HE), s * HE);
+  }
+  return { prefix_keys: keys, prefix_values: values };
+}
