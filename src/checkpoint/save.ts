@@ -71,7 +71,7 @@ export async function saveCheckpoint(
       // Transformers asks for "format"; the layout is for whoever looks into the header.
       metadata: { format: "pt", layout, ...metadata },
     });
-    await writeFileAtomic(join(target, "config.json"), `${JSON.stringify(json, undefined, 2)}\n`);
+    await writeFileAtomic(join(target, "config.json"), configText(json));
   };
   if (options.overwrite && existsSync(folder) && (await readdir(folder)).length > 0) {
     await fill(folder);
@@ -173,3 +173,10 @@ function fromFloat32(data: Float32Array, dtype: WeightDType, name: string): Host
 
 /** Dtypes that `saveCheckpoint` converts to. */
 export const weightDTypes: readonly WeightDType[] = ["float32", "float16", "bfloat16"];
+
+/** Transformers wants these as floating numbers, which JSON writes of whole ones without their point: `1.0`. */
+const floatKeys = /"(init_std|dropout_p|eps)": (-?\d+)(?=[,\n])/g;
+
+function configText(json: Readonly<Record<string, unknown>>): string {
+  return `${JSON.stringify(json, undefined, 2).replace(floatKeys, '"$1": $2.0')}\n`;
+}
