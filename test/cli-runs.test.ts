@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { currentEvents, parseEvent, type RunEvent } from "../src/live/events.ts";
 import { readRun } from "../src/live/run-folder.ts";
-import { readLedger } from "../src/live/run-ledger.ts";
+import { pageLedger, readLedger } from "../src/live/run-ledger.ts";
 import { runCli } from "./support/cli-world.ts";
 import { finalWeights, smallDataset, smallRun } from "./support/small-run.ts";
 
@@ -119,6 +119,12 @@ test("the record tells stages, and the ledger money and energy by them", async (
   const { stdout } = await cpm(["cost", first, "--json"]);
   const { parts } = JSON.parse(stdout) as { parts: { name: string; hours: number }[] };
   assert.ok(parts.some(({ name, hours }) => name === "warmup" && hours > 0));
+  const { stages: ofPage, assumptions } = pageLedger(await readLedger(second));
+  assert.deepEqual(
+    ofPage!.map(({ name }) => name),
+    ["warmup"],
+  );
+  assert.ok(assumptions!.some(({ en }) => en.includes("stated watts count")));
 });
 
 test("going back to an older checkpoint: nothing is lost, and the same weights come out", async () => {

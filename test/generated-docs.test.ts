@@ -21,7 +21,7 @@ function codesInSources(): Map<string, string> {
       codes.set(code, path.pathname.split("/").slice(-3).join("/"));
     }
   }
-  for (const variable of ["CPM_LANG", "CPM_POWERCAP", "CPM_NVIDIA_SMI"]) codes.delete(variable); // of the environment
+  for (const variable of ["CPM_LANG", "CPM_LIVE_CACHE", "CPM_POWERCAP", "CPM_NVIDIA_SMI"]) codes.delete(variable); // of the environment
   return codes;
 }
 

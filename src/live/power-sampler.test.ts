@@ -13,6 +13,8 @@ import { type PowerProblem, raplIsReadable, startPowerSampler } from "./power-sa
 let folder: string;
 let root: string;
 let nowMs: number;
+/** How often the time was asked for: once at the beginning, then for each line that was read. */
+let asked: number;
 let events: NewEvent<"power">[];
 let problems: PowerProblem[];
 
@@ -21,6 +23,7 @@ beforeEach(() => {
   root = join(folder, "powercap");
   mkdirSync(root);
   nowMs = 1_000_000;
+  asked = 0;
   events = [];
   problems = [];
 });
@@ -36,7 +39,10 @@ function zone(entry: string, name: string, microjoules: number | string, range =
 const start = (nvidiaSmi = join(folder, "absent")) =>
   startPowerSampler({
     processor: "CPU",
-    now: () => nowMs,
+    now: () => {
+      asked++;
+      return nowMs;
+    },
     append: (event) => void events.push(event),
     onProblem: (problem) => void problems.push(problem),
     root,
@@ -150,7 +156,7 @@ suite("nvidia-smi", () => {
         "exec sleep 60",
       ),
     );
-    await sleep(300);
+    while (asked < 3) await sleep(10);
     nowMs += 10_000;
     writeFileSync(fifo, "");
     for (let i = 0; i < 200 && events.length === 0; i++) {

@@ -54,5 +54,16 @@ export interface PageLedger {
   readonly currency?: string;
   readonly kWh?: number;
   readonly kgCo2e?: number;
+  /** By stage of the run, those of one name together. */
+  readonly stages?: readonly LedgerStage[];
   readonly assumptions?: readonly Bilingual[];
+}
+
+export interface LedgerStage {
+  readonly name: string;
+  /** Of the clock. */
+  readonly hours: number;
+  readonly kWh: number;
+  readonly kgCo2e?: number;
+  readonly cost?: number;
 }

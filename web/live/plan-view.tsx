@@ -56,6 +56,7 @@ export function PlanView({
       <Expected plan={plan} store={store} id={id} language={language} />
       <Memory plan={plan} />
       <Sources plan={plan} data={run.data} language={language} />
+      <Stages id={id} version={store.version} language={language} />
       <Assumptions id={id} version={store.version} language={language} />
       <Machine run={run} />
       <Settings title={t("recipe")} settings={run.recipe} />
@@ -234,6 +235,48 @@ function Sources({
           </tbody>
         </table>
       </div>
+    </section>
+  );
+}
+
+/** What each stage of the run took; nothing for a run whose record names none. */
+function Stages({
+  id,
+  version,
+  language,
+}: {
+  readonly id: string;
+  readonly version: number;
+  readonly language: Language;
+}) {
+  const ledger = useLedger(id, version);
+  if (!ledger?.stages?.length) return null;
+  const { stages, currency = "" } = ledger;
+  return (
+    <section class="card">
+      <h2>{t("stages")}</h2>
+      <table>
+        <thead>
+          <tr>
+            <th>{t("stage")}</th>
+            <th class="number">{t("hours")}</th>
+            <th class="number">{t("energy")}</th>
+            <th class="number">{t("carbon")}</th>
+            <th class="number">{t("cost")}</th>
+          </tr>
+        </thead>
+        <tbody>
+          {stages.map(({ name, hours, kWh, kgCo2e, cost }) => (
+            <tr key={name}>
+              <th scope="row">{name}</th>
+              <td class="number tabular">{formatDuration(3600 * hours, language)}</td>
+              <td class="number tabular">{formatEnergy(kWh)}</td>
+              <td class="number tabular">{kgCo2e === undefined ? "–" : formatMass(kgCo2e)}</td>
+              <td class="number tabular">{cost === undefined ? "–" : `${formatNumber(cost)} ${currency}`}</td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
     </section>
   );
 }

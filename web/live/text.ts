@@ -68,6 +68,8 @@ const texts = {
   cost: { zh: "费用", en: "Cost" },
   energy: { zh: "能耗", en: "Energy" },
   carbon: { zh: "碳排放", en: "CO₂e" },
+  stages: { zh: "各阶段的账目", en: "By stage" },
+  stage: { zh: "阶段", en: "Stage" },
   assumptions: { zh: "假设", en: "Assumptions" },
   noLedger: { zh: "这次训练没有填写设备、功率与价格。", en: "This run states no devices, watts and prices." },
   replay: { zh: "回放", en: "Replay" },
