@@ -1,7 +1,7 @@
 /** `cpm generate` in this process, over a small model of random weights; a signal in a process of its own. */
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { copyFileSync, existsSync, mkdirSync, writeFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { before, test } from "node:test";
 import { fileURLToPath } from "node:url";
@@ -254,6 +254,63 @@ test("a run that is stopped gives what there is, and ends with 130", async () =>
     lines.map(({ finish }) => finish),
     ["cancelled", "cancelled"],
   );
+});
+
+test("texts keep to a JSON Schema, a grammar or a regular expression", async () => {
+  const schema = at("schema.json");
+  writeFileSync(
+    schema,
+    JSON.stringify({
+      type: "object",
+      properties: {
+        地点: { enum: ["北京", "上海"] },
+        次数: { type: "integer" },
+        备注: { type: "string", maxLength: 3 },
+      },
+      required: ["地点", "次数"],
+      additionalProperties: false,
+    }),
+  );
+  const grammar = at("weather.gbnf");
+  writeFileSync(grammar, 'root ::= city "，" ("晴" | "雨") [一二三]{1,2} "天"\ncity ::= "北京" | "上海"\n');
+  const words = ["天气：", "--max-tokens", "60", "--temperature", "1", "--samples", "4"];
+  for (const { text, finish } of await generated([...words, "--schema", schema])) {
+    if (finish !== "stop") continue;
+    const value = JSON.parse(text) as Record<string, unknown>;
+    assert.ok(["北京", "上海"].includes(value.地点 as string) && Number.isInteger(value.次数), text);
+  }
+  const sentence = /^(北京|上海)，[晴雨][一二三]{1,2}天$/;
+  for (const { text } of await generated([...words, "--grammar", grammar])) assert.match(text, sentence);
+  for (const { text } of await generated([...words, "--regex", sentence.source])) assert.match(text, sentence);
+  for (const { text, finish } of await generated([...words, "--json-object", "--logit-bias", "{7: 5}"])) {
+    if (finish === "stop") assert.equal(typeof JSON.parse(text), "object");
+  }
+  const both = await runCli(["generate", model, ...words, "--json-object", "--regex", "a"]);
+  assert.equal(both.code, 2, both.stderr);
+  writeFileSync(schema, '{"type": "number", "minimum": 3}');
+  const refused = await runCli(["generate", model, ...words, "--schema", schema], { env: { LANG: "en" } });
+  assert.match(refused.stderr, /CPM_INFER_SCHEMA[\s\S]*\/minimum/);
+  writeFileSync(schema, "no JSON");
+  const broken = await runCli(["generate", model, ...words, "--schema", schema]);
+  assert.match(broken.stderr, /CPM_INFER_SCHEMA/);
+});
+
+test("drafts change no greedy text and no looked-up one", async () => {
+  const small = at("small");
+  await writeSmallModel(small, { config: { ...smallConfig, layers: 1 } });
+  const words = ["春天来了，春天来了，", "--max-tokens", "40", "--samples", "2"];
+  const plain = await generated([...words, "--mode", "greedy"]);
+  assertSame(await generated([...words, "--mode", "greedy", "--draft", small]), plain);
+  assertSame(await generated([...words, "--lookup"]), await generated(words));
+  const [line] = await generated([...words, "--draft", small]);
+  assert.equal(line!.ids.length, line!.usage.generatedTokens);
+  const both = await runCli(["generate", model, ...words, "--draft", small, "--lookup"]);
+  assert.equal(both.code, 2);
+  const lines = readFileSync(join(small, "vocab.txt"), "utf8").split("\n");
+  [lines[50], lines[51]] = [lines[51]!, lines[50]!];
+  writeFileSync(join(small, "vocab.txt"), lines.join("\n"));
+  const other = await runCli(["generate", model, ...words, "--draft", small]);
+  assert.match(other.stderr, /CPM_INFER_DRAFT/);
 });
 
 test("Ctrl-C ends a process that generates", async () => {

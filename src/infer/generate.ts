@@ -11,6 +11,7 @@
 import { ConfigError, DataError } from "../util/error.ts";
 import { createRandom, type Random, type Seed } from "../util/random.ts";
 import { type BeamSearch, createBeamSearch } from "./beam.ts";
+import { constraintOf } from "./constraint/response-format.ts";
 import type { Drafter, DraftRow } from "./draft.ts";
 import { createDraftPace, type DraftPace } from "./draft-pace.ts";
 import {
@@ -442,6 +443,7 @@ export function editorOf(settings: GenerateOptions, tokenizer: GenerationTokeniz
     forbiddenFirst: settings.allowEmpty ? [] : firstForbidden(tokenizer, endIds),
     ends: [...endIds],
     minTokens: settings.minTokens,
+    constraint: constraintOf(settings.responseFormat, tokenizer.pieceOf, vocabSize),
   });
 }
 

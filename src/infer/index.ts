@@ -1,6 +1,7 @@
 /** Decoding: sampling, beam search, streaming generation over a `DecodingSession`. */
 
 export { type BeamSearch, type BeamSettings, type BeamStep, createBeamSearch, type Hypothesis } from "./beam.ts";
+export { type ResponseFormat, ResponseFormatSchema } from "./constraint/response-format.ts";
 export { type CpmAntSessionOptions, createCpmAntSession } from "./cpm-ant-session.ts";
 export {
   createLookupDrafter,

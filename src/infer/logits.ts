@@ -5,6 +5,7 @@
  * V goes up to some 90,000 and this runs for every generated token, so a row is passed over few times and never sorted.
  */
 import { RuntimeError } from "../util/error.ts";
+import type { TokenConstraint } from "./constraint/token-constraint.ts";
 
 /** Where a row of logits came from, for messages: index of the prompt, step of the generation. */
 export interface LogitsOrigin {
@@ -183,6 +184,8 @@ export interface LogitRules {
   /** Forbidden until `minTokens` have been generated. */
   readonly ends: readonly number[];
   readonly minTokens: number;
+  /** Forbids what would leave a format; ends are allowed where, and only where, the text may end. */
+  readonly constraint?: TokenConstraint | undefined;
 }
 
 export interface LogitEditor {
@@ -197,7 +200,9 @@ export interface LogitEditor {
 
 /** An editor of rows of `vocabSize` logits. Ids in the rules must be below it (the caller has checked). */
 export function createLogitEditor(vocabSize: number, rules: LogitRules): LogitEditor {
-  const { repetitionPenalty, repetitionWindow, bias, forbidden, forbiddenFirst, ends, minTokens } = rules;
+  const { repetitionPenalty, repetitionWindow, bias, forbidden, forbiddenFirst, ends, minTokens, constraint } = rules;
+  /** The row before a constraint changed most of it. */
+  const whole = constraint === undefined ? undefined : new Float32Array(vocabSize);
   let editedIds: number[] = [];
   let editedValues: number[] = [];
   // lastSeen[id] === round marks an id that this round's penalty has already met.
@@ -217,6 +222,12 @@ export function createLogitEditor(vocabSize: number, rules: LogitRules): LogitEd
     apply(row, generated) {
       editedIds = [];
       editedValues = [];
+      if (constraint !== undefined) {
+        const { tokens, mayEnd } = constraint.after(generated);
+        whole!.set(row);
+        for (let id = 0; id < vocabSize; id++) if (tokens[id] === 0) row[id] = -Infinity;
+        for (const id of ends) row[id] = mayEnd ? whole![id]! : -Infinity;
+      }
       if (lastSeen !== undefined) {
         if (++round === 2 ** 32) {
           lastSeen.fill(0);
@@ -235,9 +246,13 @@ export function createLogitEditor(vocabSize: number, rules: LogitRules): LogitEd
       forbid(row, forbidden);
       if (generated.length === 0) forbid(row, forbiddenFirst);
       if (generated.length < minTokens) forbid(row, ends);
-      return editedIds.length > 0;
+      return constraint !== undefined || editedIds.length > 0;
     },
     restore(row) {
+      if (whole !== undefined) {
+        row.set(whole);
+        return;
+      }
       for (let i = editedIds.length - 1; i >= 0; i--) row[editedIds[i]!] = editedValues[i]!;
       editedIds = [];
       editedValues = [];

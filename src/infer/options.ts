@@ -5,6 +5,7 @@
  */
 import { z } from "zod";
 import { ConfigError } from "../util/error.ts";
+import { ResponseFormatSchema } from "./constraint/response-format.ts";
 
 const described = (description: string, zh: string) => ({ description, zh });
 
@@ -144,6 +145,12 @@ export const GenerateOptionsSchema = z
       .record(z.string().regex(/^\d+$/, "a key is a token id"), z.number().min(-100).max(100))
       .default({})
       .meta(described("Token id to a number added to its logit", "词元编号到其对数几率增量的映射")),
+    responseFormat: ResponseFormatSchema.default({ type: "text" }).meta(
+      described(
+        "What the text must keep to: free text, a JSON object, a JSON Schema, a grammar or a regular expression",
+        "文本须遵守的格式：自由文本、JSON 对象、JSON Schema、文法或正则表达式",
+      ),
+    ),
     topLogprobs: z
       .int()
       .min(0)

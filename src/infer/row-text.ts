@@ -4,6 +4,8 @@
  * so text that could still become one is held back until the next token decides.
  */
 
+import type { Piece } from "../tokenizer/index.ts";
+
 /** Turns ids into text piece by piece; the tokenizer layer makes them. */
 export interface StreamingDetokenizer {
   /** The text that this token completes, possibly empty. */
@@ -19,6 +21,8 @@ export interface GenerationTokenizer {
   /** `</n>` or whatever stands for a newline; forbidden as the first token, like the end. Absent: no such token. */
   readonly newlineId?: number | undefined;
   createDetokenizer(): StreamingDetokenizer;
+  /** What a token stands for: needed where texts must keep to a format. One function for the tokenizer's life. */
+  readonly pieceOf?: ((id: number) => Piece) | undefined;
 }
 
 export interface RowText {

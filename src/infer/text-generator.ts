@@ -14,6 +14,7 @@ import type { DeviceTensor, Runtime } from "../runtime/runtime.ts";
 import { createAntTokenizer, createDetokenizer, readVocabulary, type Tokenizer } from "../tokenizer/index.ts";
 import { ConfigError, DataError } from "../util/error.ts";
 import { type CpmAntSessionOptions, createCpmAntSession } from "./cpm-ant-session.ts";
+import { createLookupDrafter, createModelDrafter, type Drafter } from "./draft.ts";
 import { type GenerationResult, type GenerationRun, streamGenerate } from "./generate.ts";
 import type { TokenEvent } from "./generated-row.ts";
 import { type GenerateOptions, type GenerateOptionsInput, parseGenerateOptions } from "./options.ts";
@@ -78,7 +79,7 @@ export async function openTextModel(
     });
   }
   const weights = await loadWeights(runtime, checkpoint);
-  const bytes = [...weights.tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
+  const bytes = bytesOf(weights.tensors);
   const { cacheFolder } = options;
   const cache =
     cacheFolder !== undefined && bytes >= smallestCachedBytes
@@ -128,6 +129,13 @@ export interface TextResult extends GenerationResult {
 }
 
 export interface TextGeneratorOptions extends Pick<CpmAntSessionOptions, "promptTask" | "segment" | "weights"> {
+  /**
+   * Who guesses tokens that are then verified several at a time: a smaller model with the same vocabulary, which must live
+   * as long as the generator, or "lookup" for what followed earlier in prompt and text. Not used with beam search.
+   */
+  readonly draft?: TextModel | "lookup" | undefined;
+  /** Most guesses in one pass. Default 8. */
+  readonly maxDraftTokens?: number | undefined;
   /** More than this is not asked of memory for keys, values and attention scores. Default: no limit. */
   readonly memoryLimitBytes?: number | undefined;
 }
@@ -149,17 +157,22 @@ export interface TextGenerator {
   dispose(): void;
 }
 
-/** Makes a generator. Its session is compiled at the first run, and again when a later one needs more room. */
+/**
+ * Makes a generator. Throws ConfigError `CPM_INFER_DRAFT` where the draft model has another vocabulary. Its session is
+ * compiled at the first run, and again when a later one needs more room. */
 export function createTextGenerator(
   runtime: Runtime,
   { config, tokenizer, parameters, cache }: TextModel,
-  { memoryLimitBytes = Number.POSITIVE_INFINITY, ...sessionOptions }: TextGeneratorOptions = {},
+  { memoryLimitBytes = Number.POSITIVE_INFINITY, draft, maxDraftTokens, ...sessionOptions }: TextGeneratorOptions = {},
 ): TextGenerator {
   let session: DecodingSession | undefined;
+  let draftSession: DecodingSession | undefined;
+  if (typeof draft === "object") checkSameVocabulary(tokenizer, draft.tokenizer);
   const idTokenizer = {
     eosId: tokenizer.eosId,
     newlineId: tokenizer.newlineId,
     createDetokenizer: () => createDetokenizer(tokenizer),
+    pieceOf: tokenizer.pieceOf,
   };
 
   function encode(text: string): EncodedPrompt {
@@ -170,6 +183,19 @@ export function createTextGenerator(
       expected: "at least one token of the vocabulary",
       hint: "Begin the text with a word or two.",
     });
+  }
+
+  async function drafterFor(capacityTokens: number): Promise<Drafter | undefined> {
+    if (typeof draft !== "object") return draft && createLookupDrafter();
+    if (draftSession === undefined || draftSession.capacityTokens < capacityTokens) {
+      draftSession?.dispose();
+      draftSession = undefined;
+      const { config: draftConfig, parameters: draftParameters, cache: draftCache } = draft;
+      const options = { ...sessionOptions, capacityTokens, cache: draftCache };
+      draftSession = await createCpmAntSession(runtime, draftConfig, draftParameters, options);
+    }
+    // A token step takes about as long as its weights take to read.
+    return createModelDrafter(draftSession, bytesOf(draft.parameters) / bytesOf(parameters));
   }
 
   async function sessionFor(capacityTokens: number): Promise<DecodingSession> {
@@ -191,13 +217,35 @@ export function createTextGenerator(
       if (bytes > memoryLimitBytes) throw tooLarge(bytes, memoryLimitBytes, config, options, prompts.length);
       const ids = prompts.map((prompt) => prompt.ids);
       const decoding = takingTurns(await sessionFor(promptTokens + options.maxTokens));
-      return { ...(yield* streamGenerate(decoding, idTokenizer, ids, options, run)), prompts };
+      const drafter = options.mode === "beam" ? undefined : await drafterFor(promptTokens + options.maxTokens);
+      const running = { ...(drafter && { drafter, maxDraftTokens }), ...run };
+      return { ...(yield* streamGenerate(decoding, idTokenizer, ids, options, running)), prompts };
     },
     dispose() {
       session?.dispose();
       session = undefined;
+      draftSession?.dispose();
+      draftSession = undefined;
     },
   };
+}
+
+function bytesOf(parameters: ReadonlyMap<string, DeviceTensor>): number {
+  return [...parameters.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
+}
+
+/** Guesses are ids: they mean the same only if both models number the same tokens. */
+function checkSameVocabulary(tokenizer: Tokenizer, draft: Tokenizer): void {
+  const sizes = draft.vocabSize === tokenizer.vocabSize;
+  const other = sizes
+    ? Array.from({ length: draft.vocabSize }, (_, id) => id).find((id) => draft.tokenOf(id) !== tokenizer.tokenOf(id))
+    : undefined;
+  if (sizes && other === undefined) return;
+  throw new ConfigError("CPM_INFER_DRAFT", "the draft model has another vocabulary", {
+    got: other === undefined ? `${draft.vocabSize} tokens` : `${JSON.stringify(draft.tokenOf(other))} as id ${other}`,
+    expected: other === undefined ? `${tokenizer.vocabSize} tokens` : JSON.stringify(tokenizer.tokenOf(other)),
+    hint: "Use a smaller model that was trained with the same vocabulary.",
+  });
 }
 
 /** Small models decode without ever leaving the thread; this lets timers, signals and streams in between the steps. */

@@ -153,6 +153,19 @@ export const dataErrors: ErrorEntries = {
     en: "A prompt leaves no room to generate.",
     remedy: { zh: "缩短提示，或增大容量。", en: "Shorten the prompt or open the session with a larger capacity." },
   },
+  CPM_INFER_DRAFT: {
+    zh: "起草模型的词表与主模型不同。",
+    en: "A draft model has another vocabulary than the model that it drafts for.",
+    remedy: {
+      zh: "使用以同一词表训练的较小模型。",
+      en: "Use a smaller model that was trained with the same vocabulary.",
+    },
+  },
+  CPM_INFER_GRAMMAR: {
+    zh: "文法或正则表达式有误，或用了不支持的写法。",
+    en: "A grammar or regular expression is wrong or uses what is not supported.",
+    remedy: { zh: "改正指出之处。", en: "Correct the place that is named." },
+  },
   CPM_INFER_MEMORY: {
     zh: "内存容不下这么大的键值缓存。",
     en: "The key/value cache of a batch does not fit into memory.",
@@ -184,6 +197,14 @@ export const dataErrors: ErrorEntries = {
     en: "A prompt is missing, empty or has an id outside of the vocabulary.",
     remedy: { zh: "给出提示，并使用模型的词表。", en: "Give a prompt, cut with the model's vocabulary." },
   },
+  CPM_INFER_SCHEMA: {
+    zh: "JSON Schema 有误，或用了不支持的关键字。",
+    en: "A JSON Schema is wrong or uses a keyword that is not supported.",
+    remedy: {
+      zh: "去掉指出的关键字，生成后另行检查。",
+      en: "Leave out the keyword that is named, and check the value afterwards.",
+    },
+  },
   CPM_INFER_SEGMENT: {
     zh: "模型没有这个分段，或文本不能用它。",
     en: "The text cannot be of this segment.",
@@ -193,6 +214,14 @@ export const dataErrors: ErrorEntries = {
     zh: "模型没有这个任务的软提示。",
     en: "The model has no soft prompt of this task.",
     remedy: { zh: "使用列出范围内的任务。", en: "Use a task of the range that is named." },
+  },
+  CPM_INFER_UNSPELLABLE: {
+    zh: "所要求的格式，词表一个文本也拼不出。",
+    en: "The vocabulary cannot spell any text of the format that is asked for.",
+    remedy: {
+      zh: "换用词表中的字符，或使用词表含全部 256 个字节的模型。",
+      en: "Ask for other characters, or use a model whose vocabulary has all 256 bytes.",
+    },
   },
   CPM_INFER_VOCABULARY: {
     zh: "模型旁没有词表。",

@@ -29,6 +29,34 @@ export const generateMessages = defineMessages({
     zh: "词元编号到其对数几率增量的映射，如 '{\"17\": -5}'",
     en: "map of token ids to numbers added to their logits, as '{\"17\": -5}'",
   },
+  jsonObject: { zh: "文本必为一个 JSON 对象", en: "texts are JSON objects" },
+  schema: {
+    zh: "文本必为符合此 JSON Schema 的 JSON（支持的部分见 docs/inference.md）",
+    en: "texts are JSON that this JSON Schema accepts (see docs/inference.md for what is supported)",
+  },
+  grammar: {
+    zh: "文本必为此文法（GBNF 写法，从 root 起）的句子",
+    en: "texts are sentences of this grammar (GBNF notation, from root on)",
+  },
+  regex: { zh: "文本必与此正则表达式整个匹配", en: "texts match this regular expression as a whole" },
+  draft: {
+    zh: "用这个较小的模型（词表须相同）起草，一次核对多个词元：结果的分布不变，速度更快",
+    en: "a smaller model with the same vocabulary that drafts tokens, which are verified several at a time: same distribution, faster",
+  },
+  lookup: {
+    zh: "从输入和已生成的文字中查找重复片段起草：结果不变，适合引用、列表与重复多的文本",
+    en: "draft by looking up repeated passages in prompt and text: same texts, faster where they quote, list or repeat",
+  },
+  draftTokens: { zh: "一次最多起草的词元数", en: "most tokens drafted at a time" },
+  bothDrafts: { zh: "--draft 与 --lookup 不能同时使用。", en: "--draft and --lookup exclude each other." },
+  severalFormats: {
+    zh: "--json-object、--schema、--grammar 与 --regex 只能用其中一个。",
+    en: "of --json-object, --schema, --grammar and --regex only one can be used.",
+  },
+  drafted: {
+    zh: "起草 {drafted} 个词元，采纳 {accepted} 个（{share}%）",
+    en: "{drafted} tokens drafted, {accepted} accepted ({share} %)",
+  },
   bothSources: { zh: "参数中的开头与 --file 不能同时使用。", en: "texts as arguments and --file exclude each other." },
   noPrompt: { zh: "没有要续写的开头。", en: "there is no text to continue." },
   givePrompt: {

@@ -1,7 +1,10 @@
 /** `cpm generate`: texts in, what a model makes of them out, as it appears or as JSON Lines. */
+import { readFile, stat } from "node:fs/promises";
 import { z } from "zod";
+import type { ResponseFormat } from "../../infer/constraint/response-format.ts";
 import type { TextGenerator, TextResult, TokenEvent } from "../../infer/index.ts";
 import { GenerateOptionsSchema } from "../../infer/options.ts";
+import { fileErrorOf } from "../../util/atomic-file.ts";
 import { userCacheFolder } from "../../util/cache-folder.ts";
 import { ConfigError } from "../../util/error.ts";
 import { defineCommand } from "../command.ts";
@@ -12,7 +15,7 @@ import { formatDuration, formatInteger, formatNumber } from "../quantity.ts";
 import { fileLines, linesOf } from "../text-input.ts";
 import { truncateColumns } from "../text-width.ts";
 
-const settings = GenerateOptionsSchema.shape;
+const { responseFormat: _, ...settings } = GenerateOptionsSchema.shape;
 
 export default defineCommand({
   name: "generate",
@@ -52,6 +55,39 @@ export default defineCommand({
       .describe(messages.config.en)
       .meta({ zh: messages.config.zh, placeholder: "FILE" }),
     ...settings,
+    jsonObject: z.boolean().default(false).describe(messages.jsonObject.en).meta({ zh: messages.jsonObject.zh }),
+    schema: z
+      .string()
+      .min(1)
+      .optional()
+      .describe(messages.schema.en)
+      .meta({ zh: messages.schema.zh, placeholder: "FILE" }),
+    grammar: z
+      .string()
+      .min(1)
+      .optional()
+      .describe(messages.grammar.en)
+      .meta({ zh: messages.grammar.zh, placeholder: "FILE" }),
+    regex: z
+      .string()
+      .min(1)
+      .optional()
+      .describe(messages.regex.en)
+      .meta({ zh: messages.regex.zh, placeholder: "PATTERN" }),
+    draft: z
+      .string()
+      .min(1)
+      .optional()
+      .describe(messages.draft.en)
+      .meta({ zh: messages.draft.zh, placeholder: "MODEL" }),
+    lookup: z.boolean().default(false).describe(messages.lookup.en).meta({ zh: messages.lookup.zh }),
+    draftTokens: z
+      .int()
+      .min(1)
+      .max(64)
+      .default(8)
+      .describe(messages.draftTokens.en)
+      .meta({ zh: messages.draftTokens.zh }),
     logitBias: settings.logitBias
       .describe(messages.logitBias.en)
       .meta({ zh: messages.logitBias.zh, placeholder: "MAP" }),
@@ -60,10 +96,34 @@ export default defineCommand({
     cache: z.boolean().default(true).describe(messages.cache.en).meta({ zh: messages.cache.zh }),
     threads: z.int().min(1).max(1024).optional().describe(messages.threads.en).meta({ zh: messages.threads.zh }),
   }),
-  async run({ model, prompt, file, vocab, config, promptTask, segment, threads, cache, ...options }, context) {
+  async run(
+    {
+      model,
+      prompt,
+      file,
+      vocab,
+      config,
+      promptTask,
+      segment,
+      threads,
+      cache,
+      jsonObject,
+      schema,
+      grammar,
+      regex,
+      draft,
+      lookup,
+      draftTokens,
+      ...given
+    },
+    context,
+  ) {
     const startMs = context.now();
+    const responseFormat = await formatOf({ jsonObject, schema, grammar, regex }, context);
+    const options = { ...given, responseFormat };
+    if (draft !== undefined && lookup) throw new ConfigError("CPM_CLI_USAGE", say(context, messages.bothDrafts));
     const prompts = await promptsOf(prompt, file, context);
-    const [{ createNativeRuntime }, { createTextGenerator, openTextModel }] = await Promise.all([
+    const [{ createNativeRuntime }, { createTextGenerator, findVocabulary, openTextModel }] = await Promise.all([
       import("../../runtime/index.ts"),
       import("../../infer/index.ts"),
     ]);
@@ -73,12 +133,20 @@ export default defineCommand({
       vocabularyPath: vocab,
       ...(cache && { cacheFolder: userCacheFolder(context.env) }),
     });
+    const drafting =
+      draft === undefined
+        ? undefined
+        : await openTextModel(runtime, draft, {
+            vocabularyPath: (await findVocabulary(draft)) ?? opened.vocabularyPath,
+          });
     if (opened.assumptions.length > 0)
       note(context, say(context, messages.assumed, { what: opened.assumptions.join("; ") }));
     const generator = createTextGenerator(runtime, opened, {
       promptTask,
       segment,
       memoryLimitBytes: freeMemoryBytes(),
+      draft: drafting ?? (lookup ? "lookup" : undefined),
+      maxDraftTokens: draftTokens,
     });
     context.signal.throwIfAborted();
     const live = !context.json && prompts.length === 1 && options.samples === 1 && options.mode !== "beam";
@@ -90,12 +158,71 @@ export default defineCommand({
       reportTiming(result, startMs, firstMs, context);
     } finally {
       generator.dispose();
+      drafting?.dispose();
       opened.dispose();
     }
     // What there is has been written; the exit code still says that it was cut off.
     context.signal.throwIfAborted();
   },
 });
+
+/** Larger files are no schema and no grammar. */
+const maxFormatBytes = 2 ** 20;
+
+async function readFormat(path: string): Promise<string> {
+  try {
+    const { size } = await stat(path);
+    if (size <= maxFormatBytes) return await readFile(path, "utf8");
+    throw new ConfigError("CPM_INFER_GRAMMAR", "the file is too large for a format", {
+      where: path,
+      got: `${size} bytes`,
+      expected: `at most ${maxFormatBytes}`,
+    });
+  } catch (error) {
+    throw fileErrorOf(error, "read", path);
+  }
+}
+
+async function readSchema(path: string): Promise<Record<string, unknown>> {
+  const content = await readFormat(path);
+  let cause: unknown;
+  try {
+    const schema = JSON.parse(content) as unknown;
+    if (typeof schema === "object" && schema !== null && !Array.isArray(schema))
+      return schema as Record<string, unknown>;
+  } catch (error) {
+    cause = error;
+  }
+  throw new ConfigError("CPM_INFER_SCHEMA", "the file holds no JSON Schema", {
+    where: path,
+    expected: "a JSON object",
+    cause,
+  });
+}
+
+/** What the texts must keep to: at most one of the ways to say it. */
+async function formatOf(
+  {
+    jsonObject,
+    schema,
+    grammar,
+    regex,
+  }: {
+    readonly jsonObject: boolean;
+    readonly schema: string | undefined;
+    readonly grammar: string | undefined;
+    readonly regex: string | undefined;
+  },
+  context: CommandContext,
+): Promise<ResponseFormat> {
+  const formats: ResponseFormat[] = [];
+  if (jsonObject) formats.push({ type: "json_object" });
+  if (regex !== undefined) formats.push({ type: "regex", regex });
+  if (grammar !== undefined) formats.push({ type: "grammar", grammar: await readFormat(grammar) });
+  if (schema !== undefined) formats.push({ type: "json_schema", schema: await readSchema(schema) });
+  if (formats.length > 1) throw new ConfigError("CPM_CLI_USAGE", say(context, messages.severalFormats));
+  return formats[0] ?? { type: "text" };
+}
 
 async function promptsOf(
   given: readonly string[],
@@ -171,7 +298,7 @@ function printTexts({ texts, prompts }: TextResult, context: CommandContext): vo
   print(context, blocks.join("\n\n"));
 }
 
-function printJsonLines({ texts, prompts, timing }: TextResult, context: CommandContext): void {
+function printJsonLines({ texts, prompts, timing, speculation }: TextResult, context: CommandContext): void {
   for (const { row, sample, text, ids, finish, logprobs, top, score } of texts) {
     const { text: prompt, ids: promptIds, unknownCount } = prompts[row]!;
     const line = {
@@ -187,13 +314,14 @@ function printJsonLines({ texts, prompts, timing }: TextResult, context: Command
       ...(top.some((entries) => entries.length > 0) ? { top } : {}),
       usage: { promptTokens: promptIds.length, unknown: unknownCount, generatedTokens: ids.length },
       timing,
+      ...(speculation === null ? {} : { speculation }),
     };
     print(context, JSON.stringify(line));
   }
 }
 
 function reportTiming(
-  { usage, timing }: TextResult,
+  { usage, timing, speculation }: TextResult,
   startMs: number,
   firstMs: number | undefined,
   context: CommandContext,
@@ -211,4 +339,10 @@ function reportTiming(
       load: formatDuration(Math.max(0, firstMs - startMs - timing.prefillMs)),
     }),
   );
+  if (speculation !== null && speculation.draftedTokens > 0) {
+    const { draftedTokens, acceptedTokens } = speculation;
+    const share = formatInteger(Math.round((100 * acceptedTokens) / draftedTokens));
+    const counts = { drafted: formatInteger(draftedTokens), accepted: formatInteger(acceptedTokens), share };
+    note(context, say(context, messages.drafted, counts));
+  }
 }
