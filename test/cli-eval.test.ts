@@ -5,6 +5,10 @@ import { dirname, join } from "node:path";
 import { after, before, suite, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import { gzipSync } from "node:zlib";
+import { openCheckpoint } from "../src/checkpoint/index.ts";
+import { tasks } from "../src/data/index.ts";
+import { attachDelta, baseHash, saveDelta } from "../src/delta/index.ts";
+import { fillNormal } from "../src/util/random.ts";
 import { runCli } from "./support/cli-world.ts";
 import { temporaryFolder, writeSmallModel } from "./support/text-model.ts";
 
@@ -194,6 +198,49 @@ suite("cpm eval", () => {
       assert.ok(error < 0.1, `${error} nats a token`);
     }
     assert.notDeepEqual(eight, float);
+  });
+
+  test("--delta: scored with what it changes, refused on another base, its template where none is given", async () => {
+    await using checkpoint = await openCheckpoint("model");
+    const { config } = checkpoint;
+    const delta = attachDelta(config, [{ method: "lora", rank: 2, places: ["attn.q", "ffn.out"] }]);
+    const values = new Map(
+      delta.parameters.map(({ name, shape }) => {
+        const numbers = new Float32Array(shape.reduce((product, size) => product * size, 1));
+        fillNormal(numbers, 3, name, 0, 0.5);
+        return [name, numbers];
+      }),
+    );
+    const baseSha256 = await baseHash(config, (name) => checkpoint.tensor(name).readFloat32());
+    const use = { task: "ccpm", template: tasks.ccpm.templates.likelihood };
+    await saveDelta("tuned", { delta, values }, { baseSha256, use });
+    const argv = ["--task", "ccpm", "--data", "data/tasks/ccpm/test.jsonl.gz"];
+    const tuned = await evaluate("model", ...argv, "--delta", "tuned", "-o", "with-delta");
+    assert.equal(tuned.value.evaluations[0].method, "likelihood", "the template that it was tuned with");
+    assert.equal(tuned.value.model, "model + tuned");
+    await evaluate("model", ...argv, "--template", "likelihood", "-o", "without-delta");
+    const { value } = await evaluate("--compare", "without-delta", "with-delta");
+    assert.equal(value.comparisons[0].count, 6);
+    const scores = (folder: string) => readFileSync(`${folder}/records/ccpm.jsonl`, "utf8").split("\n").slice(1).join();
+    assert.notEqual(scores("with-delta"), scores("without-delta"));
+    // Another base of the same sizes.
+    await saveDelta("foreign", { delta, values }, { baseSha256: "0".repeat(64) });
+    const { code, stderr } = await runCli(["eval", "model", ...argv, "--delta", "foreign", "-o", "foreign-results"]);
+    assert.notEqual(code, 0);
+    assert.match(stderr, /CPM_DELTA_BASE/);
+    // The same settings but for the delta are other outputs.
+    const mixed = await runCli([
+      "eval",
+      "model",
+      ...argv,
+      "--template",
+      "likelihood",
+      "--delta",
+      "tuned",
+      "-o",
+      "without-delta",
+    ]);
+    assert.match(mixed.stderr, /CPM_EVAL_SETTINGS[\s\S]*weights/);
   });
 
   test("a terminal's table, in Chinese; hostile text is shown and does nothing", async () => {

@@ -34,6 +34,14 @@ export const evalMessages = defineMessages({
   evaluations: { zh: "多个评测（配方）", en: "several evaluations (recipes)" },
   bootstrap: { zh: "重采样：种子、次数、置信水平", en: "resampling: seed, draws, level" },
   output: { zh: "结果文件夹", en: "folder for results" },
+  delta: {
+    zh: "评测带有这个增量的模型（cpm tune 或 PEFT 所存的文件夹）；没有指定模板时，用微调时的模板",
+    en: "evaluate the model with this delta, a folder of cpm tune or PEFT; where no template is given, that of the tuning",
+  },
+  baseNotChecked: {
+    zh: "基座的权重是压缩的，无法核对增量是否属于它。",
+    en: "The base's weights are packed: whether the delta is this base's cannot be checked.",
+  },
   vocab: { zh: "词表；缺省在权重旁边", en: "vocabulary; by default beside the weights" },
   config: { zh: "模型配置；缺省在权重旁边", en: "the model's config; by default beside the weights" },
   threads: { zh: "线程数", en: "threads" },

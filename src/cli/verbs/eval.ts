@@ -3,8 +3,11 @@ import { existsSync } from "node:fs";
 import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { z } from "zod";
+import { templateSchema } from "../../data/tasks/template.ts";
 import type { EvaluationSettings, RecordFile, ResamplingOptions } from "../../evaluate/index.ts";
 import { evaluationNames, evaluationSchema, normalizations, resamplingSchema } from "../../evaluate/options.ts";
+import type { OpenedTextModel } from "../../infer/index.ts";
+import type { Runtime } from "../../runtime/index.ts";
 import { fileErrorOf, writeFileAtomic } from "../../util/atomic-file.ts";
 import { ConfigError, DataError } from "../../util/error.ts";
 import { defineCommand } from "../command.ts";
@@ -63,6 +66,12 @@ const schema = z.object({
     .optional()
     .describe(messages.output.en)
     .meta({ zh: messages.output.zh, alias: "o", placeholder: "FOLDER" }),
+  delta: z
+    .string()
+    .min(1)
+    .optional()
+    .describe(messages.delta.en)
+    .meta({ zh: messages.delta.zh, placeholder: "FOLDER" }),
   vocab: z.string().min(1).optional().describe(messages.vocab.en).meta({ zh: messages.vocab.zh, placeholder: "FILE" }),
   config: z
     .string()
@@ -94,7 +103,7 @@ export default defineCommand({
 });
 
 async function evaluate(options: Options, context: CommandContext): Promise<void> {
-  const { model, threads, vocab, config, output = "results" } = options;
+  const { model, threads, vocab, config, delta, output = "results" } = options;
   const settings = settingsOf(options, context);
   if (model === undefined) throw new ConfigError("CPM_CLI_USAGE", say(context, messages.needModel), { where: "model" });
   const [{ createNativeRuntime }, { openTextModel }, { evaluatedModel, evaluationName, runEvaluation }] =
@@ -113,8 +122,13 @@ async function evaluate(options: Options, context: CommandContext): Promise<void
     note(context, say(context, messages.assumed, { what: opened.assumptions.join("; ") }));
   const results: RecordFile[] = [];
   try {
-    const evaluated = await evaluatedModel(runtime, opened);
-    for (const each of settings) {
+    const tuned = delta === undefined ? undefined : await openTuned(runtime, opened, delta, context);
+    const evaluated = await evaluatedModel(
+      runtime,
+      { ...opened, parameters: tuned?.parameters ?? opened.parameters },
+      tuned?.grafts,
+    );
+    for (const each of settings.map((own) => tuned?.settings(own) ?? own)) {
       const name = evaluationName(each);
       const progress = startProgress(context);
       const outcome = await runEvaluation(evaluated, each, join(folder, `${name}${recordsEnding}`), {
@@ -137,7 +151,40 @@ async function evaluate(options: Options, context: CommandContext): Promise<void
   } finally {
     opened.dispose();
   }
-  await report(model, results, output, options, context);
+  await report(delta === undefined ? model : `${model} + ${delta}`, results, output, options, context);
+}
+
+/**
+ * A base with a delta on it. What the delta was tuned with stands in for a template that is not given: an answer is asked
+ * for as it was taught.
+ */
+async function openTuned(runtime: Runtime, base: OpenedTextModel, path: string, context: CommandContext) {
+  const [{ baseHash, checkBase, openDelta }, { hasPacked }] = await Promise.all([
+    import("../../delta/index.ts"),
+    import("../../infer/weight-ports.ts"),
+  ]);
+  const opened = await openDelta(path, base.config);
+  // The hash is of float32 numbers, which a packed base does not have any more.
+  if (hasPacked(base.parameters)) note(context, say(context, messages.baseNotChecked));
+  else {
+    const read = async (name: string) => (await runtime.download(base.parameters.get(name)!)) as Float32Array;
+    checkBase(opened, await baseHash(base.config, read), path);
+  }
+  const { grafts, parameters } = opened.delta;
+  const own = parameters.map(({ name, shape }) => {
+    const tensor = runtime.upload(opened.values.get(name)!, "float32", shape);
+    return [name, tensor] as const;
+  });
+  const use = opened.use;
+  const template = templateSchema.safeParse(use?.template);
+  return {
+    grafts,
+    parameters: new Map([...base.parameters, ...own]),
+    settings: (settings: EvaluationSettings): EvaluationSettings =>
+      settings.template === undefined && template.success && use?.task === settings.task
+        ? { ...settings, template: template.data }
+        : settings,
+  };
 }
 
 /** What is to be evaluated: the recipe's list, or one evaluation from flags. */
