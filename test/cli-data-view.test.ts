@@ -157,6 +157,7 @@ suite("cpm data view", () => {
     assert.match(letter.stdout, /⟦A<\/s>⟧/);
     const page = join(folder, "task.html");
     await runCli(["data", "view", file, "--task", "c3", "--html", page, "--mask"]);
+    assert.match(readFileSync(page, "utf8"), /正确答案：春天|right: 春天/);
     assert.match(readFileSync(page, "utf8"), / → <span class="t lm">是</);
     assert.doesNotMatch(readFileSync(page, "utf8"), /<b>/);
     for (const [argv, expected] of [

@@ -145,7 +145,7 @@ suite("cpm eval", () => {
     const argv = ["--task", "c3", "--data", "data/tasks/c3/test.jsonl.gz", "--template", "likelihood", "-o", "score"];
     const { value } = await evaluate("model", ...argv);
     const again = await evaluate("score", "--rescore");
-    assert.deepEqual(again.value.evaluations, value.evaluations);
+    assert.deepEqual(again.value, value);
     const { value: sums } = await evaluate("score", "--rescore", "--normalize", "sum", "-o", "score-sum");
     assert.equal(sums.evaluations[0].normalize, "sum");
     // By hand, from the records.

@@ -33,7 +33,7 @@ suite("perplexity", () => {
     const collect = {
       onRecords: async (added: readonly EvaluationRecord[]) => void records.push(...added),
     };
-    const evaluated = await evaluatedModel(runtime, model);
+    const evaluated = await evaluatedModel(runtime, model, { name: "small" });
     await scoreTexts(evaluated, documents, new Set(), options, collect);
     records.sort((a, b) => a.index - b.index);
     assert.equal(records.length, texts.length);

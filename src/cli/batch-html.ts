@@ -14,6 +14,8 @@ export interface HtmlOptions {
   /** The batch's number, from 1. */
   readonly batch: number;
   readonly tokenText: (id: number) => string;
+  /** Said before the rows. */
+  readonly notes?: readonly string[] | undefined;
   readonly masks?: readonly (readonly Float64Array[])[] | undefined;
 }
 
@@ -80,6 +82,7 @@ export function batchPage(view: BatchView, options: HtmlOptions, context: Comman
 <h1>${title}</h1>
 <p>${htmlText(lead)}</p>
 <p class="legend">${legend.map(([name, text]) => `<span class="${name}">${htmlText(text)}</span>`).join("")}</p>
+${(options.notes ?? []).map((line) => `<p>${htmlText(line)}</p>`).join("\n")}
 ${rows.join("\n")}
 </body>
 </html>

@@ -202,6 +202,7 @@ function headerOf(
     key,
     name: evaluationName(settings),
     task: settings.task,
+    model: model.name,
     ...(method !== undefined && { method }),
     vocabSize: model.config.vocabSize,
     settings: described,

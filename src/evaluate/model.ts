@@ -11,6 +11,8 @@ import { createScorer, type Scorer, type ScorerOptions } from "./scorer.ts";
 export interface EvaluatedModel {
   readonly config: ModelConfig;
   readonly tokenizer: Tokenizer;
+  /** What reports call it. */
+  readonly name: string;
   /** Digest of the weights, and of whatever else decides what the model says. */
   readonly digest: string;
   createScorer(options?: ScorerOptions): Promise<Scorer>;
@@ -18,22 +20,24 @@ export interface EvaluatedModel {
     readonly capacityTokens: number;
     readonly promptTask: number;
     readonly segment: number;
+    readonly rowCapacity: number;
   }): Promise<DecodingSession>;
 }
 
 /**
  * A model as it lies on a runtime. It must outlive what is made of it.
  *
- * @param grafts of a delta, whose tensors are among the parameters by name
+ * @param options.grafts of a delta, whose tensors are among the parameters by name
  */
 export async function evaluatedModel(
   runtime: Runtime,
   { config, tokenizer, parameters }: TextModel,
-  grafts?: Grafts,
+  { name, grafts }: { readonly name: string; readonly grafts?: Grafts | undefined },
 ): Promise<EvaluatedModel> {
   return {
     config: grafts?.config ?? config,
     tokenizer,
+    name,
     digest: await weightsDigest(runtime, parameters, grafts),
     createScorer: (options) => createScorer(runtime, config, parameters, { ...options, grafts }),
     createSession: (options) => createCpmAntSession(runtime, config, parameters, { ...options, grafts }),

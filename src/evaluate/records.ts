@@ -71,6 +71,8 @@ export const headerSchema = z.object({
   key: z.string(),
   name: z.string(),
   task: z.enum(evaluationNames),
+  /** What was evaluated, as the reports call it. */
+  model: z.string().max(4000).optional(),
   /** Of perplexity none. */
   method: z.string().optional(),
   /** Tokens of the vocabulary, for the baselines. */

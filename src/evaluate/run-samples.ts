@@ -103,13 +103,19 @@ export async function writeAnswers(
   const order = [...samples].sort((a, b) => promptOf(b).length - promptOf(a).length || a.index - b.index);
   const { promptTask, segment } = samples[0]!.encoded.template;
   const capacityTokens = promptOf(order[0]!).length + decoding.maxTokens;
-  const session = await model.createSession({ capacityTokens, promptTask, segment });
+  const width = decoding.mode === "beam" ? (decoding.beamSize ?? 3) : 1;
+  const rows = Math.max(1, Math.floor(decodingRows / width));
+  const session = await model.createSession({
+    capacityTokens,
+    promptTask,
+    segment,
+    rowCapacity: Math.min(rows, order.length) * width,
+  });
   const tokenizer = {
     eosId: model.tokenizer.eosId,
     newlineId: model.tokenizer.newlineId,
     createDetokenizer: () => createDetokenizer(model.tokenizer),
   };
-  const rows = Math.max(1, Math.floor(decodingRows / (decoding.mode === "beam" ? (decoding.beamSize ?? 3) : 1)));
   try {
     for (let from = 0; from < order.length; from += rows) {
       run.signal?.throwIfAborted();

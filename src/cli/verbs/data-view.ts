@@ -105,17 +105,18 @@ async function runTask(options: Options & { readonly task: TaskName }, context: 
     context,
   );
   const tokenOf = (id: number) => view.tokenizer.tokenOf(id);
-  if (!context.json && options.html === undefined) {
-    for (const line of taskLines(view.samples, context)) print(context, line);
-  }
-  await show(view.source, viewBatch(view.source, promptLength, tokenOf), tokenOf, options, context, {
+  const notes = taskLines(view.samples, context);
+  if (!context.json && options.html === undefined) for (const line of notes) print(context, line);
+  const json = {
     task: view.samples.map(({ sample, prompts, cut, unknownCount }) => ({
       ...sample,
       cut,
       unknownCount,
       prompts: prompts.map(({ text, answers }) => ({ text, answers: answers.map((answer) => answer.text) })),
     })),
-  });
+  };
+  const shown = viewBatch(view.source, promptLength, tokenOf);
+  await show(view.source, shown, tokenOf, options, context, { json, notes });
 }
 
 async function show(
@@ -124,19 +125,23 @@ async function show(
   tokenOf: (id: number) => string,
   { batch: number, mask, html }: Options,
   context: CommandContext,
-  more: object = {},
+  more: { readonly json?: object; readonly notes?: readonly string[] } = {},
 ): Promise<void> {
   const { viewMask } = await import("../../data/index.ts");
   const masks = (cells: number) => (mask ? view.rows.map(({ row }) => viewMask(batch, row, cells)) : undefined);
   if (html !== undefined) {
     const { batchPage } = await import("../batch-html.ts");
-    const page = batchPage(view, { batch: number, tokenText: tokenOf, masks: masks(pageCells) }, context);
+    const page = batchPage(
+      view,
+      { batch: number, tokenText: tokenOf, masks: masks(pageCells), notes: more.notes },
+      context,
+    );
     await writeFileAtomic(html, page);
     note(context, say(context, messages.written, { path: html }));
   }
   if (context.json) {
     const drawn = masks(pageCells)?.map((lines) => lines.map((line) => [...line].map((share) => Number(share >= 0.5))));
-    printJson(context, { batch: number, ...more, ...view, ...(drawn && { masks: drawn }) });
+    printJson(context, { batch: number, ...more.json, ...view, ...(drawn && { masks: drawn }) });
     return;
   }
   if (html !== undefined) return;

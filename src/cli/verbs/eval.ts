@@ -126,7 +126,7 @@ async function evaluate(options: Options, context: CommandContext): Promise<void
     const evaluated = await evaluatedModel(
       runtime,
       { ...opened, parameters: tuned?.parameters ?? opened.parameters },
-      tuned?.grafts,
+      { name: delta === undefined ? model : `${model} + ${delta}`, grafts: tuned?.grafts },
     );
     for (const each of settings.map((own) => tuned?.settings(own) ?? own)) {
       const name = evaluationName(each);
@@ -151,7 +151,7 @@ async function evaluate(options: Options, context: CommandContext): Promise<void
   } finally {
     opened.dispose();
   }
-  await report(delta === undefined ? model : `${model} + ${delta}`, results, output, options, context);
+  await report(results, output, options, context);
 }
 
 /**
@@ -216,16 +216,16 @@ function settingsOf(options: Options, context: CommandContext): readonly Evaluat
 async function rescore(options: Options, context: CommandContext): Promise<void> {
   const { model: folder, output } = options;
   if (folder === undefined) throw new ConfigError("CPM_CLI_USAGE", say(context, messages.needFolder));
-  await report(undefined, await readResults(folder), output ?? folder, options, context);
+  await report(await readResults(folder), output ?? folder, options, context);
 }
 
 async function report(
-  model: string | undefined,
   results: readonly RecordFile[],
   output: string,
   { bootstrap, normalize, evaluations }: Options,
   context: CommandContext,
 ): Promise<void> {
+  const model = results.find(({ header }) => header.model !== undefined)?.header.model;
   const { reportOf } = await import("../../evaluate/index.ts");
   const evaluated = results.map((result): EvaluatedTask => {
     const own = evaluations.find(({ name, task }) => (name ?? task) === result.header.name)?.normalize;
