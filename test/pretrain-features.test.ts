@@ -18,7 +18,7 @@ import {
   type PretrainSettings,
   pretrain,
 } from "../src/train/index.ts";
-import type { PretrainStep, Validation } from "../src/train/pretrain.ts";
+import type { PretrainHooks, PretrainStep, Validation } from "../src/train/pretrain.ts";
 import { lossesBySource } from "../src/train/update.ts";
 import { tinyDocuments, tinyVocabSize, writeTinyDataset } from "./support/tiny-dataset.ts";
 
@@ -74,7 +74,12 @@ before(async () => {
 });
 after(() => rmSync(folder, { recursive: true, force: true }));
 
-async function run(name: string, changes: Partial<PretrainSettings> = {}, resume = false) {
+async function run(
+  name: string,
+  changes: Partial<PretrainSettings> = {},
+  resume = false,
+  more: Pick<PretrainHooks, "onStage"> = {},
+) {
   using runtime = createNativeRuntime({ threads: 2, spin: false });
   const source = await openMixture(
     { sources: [{ data: join(folder, "data") }] },
@@ -90,6 +95,7 @@ async function run(name: string, changes: Partial<PretrainSettings> = {}, resume
       { ...settings, ...changes },
       {
         now: () => 0,
+        ...more,
         onStep: (report) => {
           const { programs, tensors } = runtime.memory();
           held.push({ programs, tensors });
@@ -217,5 +223,41 @@ suite("trainer with features", () => {
     const rest = await run("half-parts", changes, true);
     assert.equal(rest.steps[0]!.lossScale, 2 ** (20 - (overflows - 1)));
     assert.deepEqual((await rest.last(8)).snapshot.parameters, last.snapshot.parameters);
+  });
+
+  for (const rollbackData of ["again", "past"] as const) {
+    test(`a rollback goes back to the last checkpoint and reads ${rollbackData === "again" ? "the same data" : "on behind the bad ones"}`, async () => {
+      // After sixteen updates any loss is too high: the guard rolls back, once.
+      const guard = guardSchema.parse({ window: 16, lossFactor: 0.1, onSpike: "rollback", rollbackData });
+      const every = { ...settings.every, checkpoint: 5 };
+      const { steps } = await run(`rollback-${rollbackData}`, { guard, every, steps: 20, ramp: [], accumulate: 1 });
+      const numbers = steps.map(({ step }) => step);
+      assert.deepEqual(numbers, [...Array.from({ length: 17 }, (_, i) => i + 1), 16, 17, 18, 19, 20]);
+      const [before, after] = steps.filter(({ step }) => step === 16);
+      if (rollbackData === "again") {
+        assert.equal(after!.loss, before!.loss, "the same weights and the same batch");
+        assert.equal(after!.tokens, before!.tokens);
+      } else {
+        assert.notEqual(after!.loss, before!.loss);
+        assert.ok(after!.tokens > steps[16]!.tokens, "the data go on behind those of step 17");
+      }
+      assert.equal(after!.learningRate, before!.learningRate / 2);
+    });
+  }
+
+  test("the stage is told where it changes, and again after a rollback or a resume", async () => {
+    const stages: [number, string][] = [];
+    const told = { onStage: (step: number, name: string) => void stages.push([step, name]) };
+    const every = { ...settings.every, checkpoint: 4 };
+    const changes = { every, accumulate: 1, ramp: [{ fromStep: 6, rows: 1, name: "narrow" }] };
+    await run("stages", { ...changes, steps: 4 }, false, told);
+    await run("stages", changes, true, told);
+    assert.deepEqual(stages, [
+      [0, "warmup · 2 × 32"],
+      [2, "stable · 2 × 32"],
+      [4, "stable · 2 × 32"],
+      [5, "decay · 2 × 32"],
+      [6, "decay · narrow"],
+    ]);
   });
 });

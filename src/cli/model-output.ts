@@ -1,6 +1,5 @@
 /** The model's folder that training leaves: the weights of a checkpoint, with what they came from and how good they are. */
 import { existsSync } from "node:fs";
-import { join } from "node:path";
 import type { UnigramEntropy } from "../data/index.ts";
 import type { PretrainResult } from "../train/index.ts";
 import { ConfigError } from "../util/error.ts";
@@ -74,16 +73,4 @@ export async function writeModel(
 
 export function round(value: number): number {
   return Number(value.toFixed(3));
-}
-
-/** The run that a model's folder comes from, where none is named. */
-export function runBeside(output: string): string {
-  return `${output.replace(/[\\/]+$/, "")}.run`;
-}
-
-/** A run's data set, where the run began with text files. */
-export const ownData = "data";
-
-export function ownDataOf(run: string): string {
-  return join(run, ownData);
 }

@@ -15,10 +15,11 @@ import { freeMemoryBytes, inspectMachine } from "./machine.ts";
 import { planMessages } from "./messages/plan.ts";
 import { pretrainMessages as messages } from "./messages/pretrain.ts";
 import { trainMessages } from "./messages/train.ts";
-import { ownData, requireNewFolder, round, tellEnd, writeModel } from "./model-output.ts";
+import { requireNewFolder, round, tellEnd, writeModel } from "./model-output.ts";
 import { completePlan, estimatedRate, planRecipe } from "./planning.ts";
 import { formatBytes, formatInteger, formatNumber } from "./quantity.ts";
 import { measurePower, measuresPower, withLogs, withRecipeAlerts } from "./run-companions.ts";
+import { ownData } from "./run-paths.ts";
 import { type Recipe, readKeptRecipe, withPaths } from "./run-recipe.ts";
 import { createRecorder } from "./run-recorder.ts";
 

@@ -5,10 +5,11 @@ import { availableParallelism } from "node:os";
 import { fileErrorOf } from "../util/atomic-file.ts";
 import { type CommandContext, note, say } from "./context.ts";
 import { trainMessages as messages } from "./messages/train.ts";
-import { ownData, ownDataOf, requireNewFolder, runBeside } from "./model-output.ts";
+import { requireNewFolder } from "./model-output.ts";
 import { type RunOptions, startRun } from "./pretraining.ts";
 import { startProgress } from "./progress.ts";
 import { formatInteger } from "./quantity.ts";
+import { ownData, ownDataOf, runBeside } from "./run-paths.ts";
 
 /** More bad lines than these are only counted. */
 const shownBadLines = 10;

@@ -6,7 +6,7 @@ import { defineCommand } from "../command.ts";
 import { type CommandContext, note, print, say } from "../context.ts";
 import { pretrainMessages } from "../messages/pretrain.ts";
 import { trainMessages as messages } from "../messages/train.ts";
-import { runBeside } from "../model-output.ts";
+import { runBeside } from "../run-paths.ts";
 import { pretrainFields } from "../run-recipe.ts";
 import { trainOnTexts } from "../text-run.ts";
 import { trainingFields } from "../training.ts";
