@@ -68,9 +68,42 @@ suite("program cache", () => {
   });
 
   test("the folder is the platform's, or the one that is named", () => {
-    assert.equal(userCacheFolder({ CPM_LIVE_CACHE: "/c" }), "/c");
+    assert.equal(userCacheFolder({ CPMLIVE_CACHE: "/c" }), "/c");
     assert.equal(userCacheFolder({ HOME: "/h", XDG_CACHE_HOME: "/x" }, "linux"), join("/x", "cpm-live"));
     assert.equal(userCacheFolder({ HOME: "/h" }, "linux"), join("/h", ".cache", "cpm-live"));
     assert.equal(userCacheFolder({ HOME: "/h" }, "darwin"), join("/h", "Library", "Caches", "cpm-live"));
+  });
+});
+
+suite("memory budget", () => {
+  test("layers that do not fit are read in their turn, with the same numbers; pages are asked for and let go", async () => {
+    const model = join(folder, "deep");
+    const made = await runCli(["init", model, "--preset", "tiny", "--precision", "int8"]);
+    assert.equal(made.code, 0, made.stderr);
+    const cacheFolder = join(folder, "deep-cache");
+    const run = async (layerLimitBytes?: () => number) => {
+      using runtime = createNativeRuntime({ threads: 1 });
+      await using checkpoint = await openCheckpoint(model);
+      const cache = await openProgramCache(cacheFolder, checkpoint.files);
+      const weights = await loadWeights(runtime, checkpoint);
+      const options = { capacityTokens: 16, cache, layerLimitBytes };
+      const opened = createCpmAntSession(runtime, checkpoint.config, weights.tensors, options);
+      try {
+        const session = await opened;
+        const logits = [...(await session.prefill([[7, 20, 33]])), ...(await session.step(Int32Array.of(9)))];
+        logits.push(...(await session.extend([[4, 5, 6]])));
+        session.dispose();
+        return logits;
+      } finally {
+        weights.dispose();
+      }
+    };
+    const all = await run();
+    if (process.platform !== "linux") return;
+    assert.deepEqual(await run(() => 1.2 * 2 ** 20), all, "three of four layers in turns");
+    await assert.rejects(
+      run(() => 2 ** 18),
+      { code: "CPM_INFER_MEMORY" },
+    );
   });
 });

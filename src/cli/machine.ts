@@ -44,7 +44,6 @@ const notableFlags: Readonly<Record<string, string>> = {
 
 /** Looks at this machine. */
 export function inspectMachine(): Machine {
-  const limit = process.constrainedMemory();
   return {
     platform: process.platform,
     arch: process.arch,
@@ -55,9 +54,15 @@ export function inspectMachine(): Machine {
     instructionSets: instructionSets(process.platform, process.arch, cpuInfo()),
     memoryBytes: totalmem(),
     freeMemoryBytes: freeMemoryBytes(),
-    memoryLimitBytes: limit > 0 && limit < totalmem() ? limit : undefined,
+    memoryLimitBytes: memoryLimitBytes(),
     libc: process.platform === "linux" ? libc() : undefined,
   };
+}
+
+/** A limit set on this process from outside (a container, a control group), file cache included. */
+export function memoryLimitBytes(): number | undefined {
+  const limit = process.constrainedMemory();
+  return limit > 0 && limit < totalmem() ? limit : undefined;
 }
 
 /** Memory that this process may still take. */

@@ -10,6 +10,7 @@ import { layerMask, type ModelConfig } from "../model/config.ts";
 import { type Graft, type Grafts, graftBindings } from "../model/graft.ts";
 import { attentionNames, ffnNames, names } from "../model/parameters.ts";
 import type { DeviceTensor, Program, ProgramSource, Runtime } from "../runtime/runtime.ts";
+import { ConfigError } from "../util/error.ts";
 import type { ProgramCache } from "./program-cache.ts";
 import {
   cachedAttentionProgram,
@@ -22,6 +23,7 @@ import {
   projectProgram,
   promptAttentionProgram,
 } from "./programs.ts";
+import { attended, planResidency, ringOf } from "./residency.ts";
 import { type ModelTensors, type ProgramWithWeights, withWeights } from "./weight-ports.ts";
 
 export type Tensors = Readonly<Record<string, DeviceTensor>>;
@@ -63,6 +65,11 @@ export interface CompileModelOptions {
   readonly grafts?: Grafts | undefined;
   /** Where programs with packed weights are kept. */
   readonly cache?: ProgramCache | undefined;
+  /**
+   * Bytes that the layers' weights may take in memory, asked for when all programs are there; needs a cache. Default: no
+   * limit.
+   */
+  readonly layerLimitBytes?: (() => number) | undefined;
 }
 
 /** Runs a program with its weights. */
@@ -75,7 +82,7 @@ export async function compileModel(
   runtime: Runtime,
   config: ModelConfig,
   tensors: ModelTensors,
-  { slots, weights, grafts, cache }: CompileModelOptions,
+  { slots, weights, grafts, cache, layerLimitBytes }: CompileModelOptions,
 ): Promise<CompiledModel> {
   const owned: Program[] = [];
   const dispose = () => {
@@ -148,7 +155,7 @@ export async function compileModel(
     }
     const norm = ["params.norm", names.outputNorm] as const;
     return {
-      layers,
+      layers: layerLimitBytes === undefined ? layers : withinLimit(layers, layerLimitBytes()),
       prefillEmbed: await open(filled(prefillEmbedProgram(config, embed), [token, segment, prompt], embed)),
       prefillBias: await open(withWeights(prefillBiasProgram(config), [["table", names.positionBias]], tensors)),
       decodeEmbed: await open(withWeights(decodeEmbedProgram(config), [token, segment], tensors)),
@@ -162,4 +169,38 @@ export async function compileModel(
     dispose();
     throw error;
   }
+}
+
+/** Layers of which only so many bytes are in memory at once: the others' pages come and go. */
+function withinLimit(layers: readonly CompiledLayer[], limitBytes: number): CompiledLayer[] {
+  const programsOf = ({ project, finish }: CompiledLayer) =>
+    project ? [project.program, finish.program] : [finish.program];
+  const pagesOf = (layer: CompiledLayer) => programsOf(layer).flatMap(({ pages }) => pages ?? []);
+  const bytes = layers.map((layer) => pagesOf(layer).reduce((sum, pages) => sum + pages.bytes, 0));
+  const { resident } = planResidency(bytes, limitBytes);
+  const streamed = layers.filter((_, i) => !resident[i]);
+  if (streamed.length === 0) return [...layers];
+  if (streamed.some((layer) => pagesOf(layer).length < programsOf(layer).length)) {
+    throw new ConfigError(
+      "CPM_INFER_MEMORY",
+      "the layers cannot be read piece by piece: their programs are not mapped",
+      {
+        hint: "Allow the cache of compiled programs, on Linux, or give more memory.",
+      },
+    );
+  }
+  const ring = ringOf(streamed.map((layer) => ({ pages: pagesOf(layer) })));
+  return layers.map((layer) => {
+    const index = streamed.indexOf(layer);
+    if (index < 0) return layer;
+    const { project, finish } = layer;
+    const nothing = () => {};
+    const enter = () => ring.enter(index);
+    const last = attended(finish.program, project ? nothing : enter, () => ring.leave(index));
+    return {
+      ...layer,
+      project: project && { ...project, program: attended(project.program, enter, nothing) },
+      finish: { ...finish, program: last },
+    };
+  });
 }

@@ -37,6 +37,11 @@ export interface CpmAntSessionOptions {
   readonly grafts?: Grafts | undefined;
   /** Where compiled programs with packed weights are kept. Default: nowhere. */
   readonly cache?: ProgramCache | undefined;
+  /**
+   * Bytes that the layers' weights may take in memory, asked for when all programs are there; needs a cache. Default: no
+   * limit.
+   */
+  readonly layerLimitBytes?: (() => number) | undefined;
 }
 
 /**
@@ -63,7 +68,13 @@ export async function createCpmAntSession(
   const tableTensor = parameters.get(names.positionBias)!;
   const table = (await runtime.download(tableTensor)) as Float32Array;
   const decodeBias = createDecodeBias(config, table, slots, segment, X);
-  const programs = await compileModel(runtime, config, parameters, { slots, weights, grafts, cache: options.cache });
+  const programs = await compileModel(runtime, config, parameters, {
+    slots,
+    weights,
+    grafts,
+    cache: options.cache,
+    layerLimitBytes: options.layerLimitBytes,
+  });
   const tokenStep = createTokenStep(runtime, config, programs, decodeBias, { slots, segment });
 
   let cache: KeyValueCache | undefined;

@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { type Checkpoint, findWeights, openCheckpoint } from "../checkpoint/index.ts";
 import { layerMask, type ModelConfig } from "../model/config.ts";
 import { cacheWidth } from "../model/cpm-ant.ts";
+import { names } from "../model/parameters.ts";
 import type { DeviceTensor, Runtime } from "../runtime/runtime.ts";
 import { createAntTokenizer, createDetokenizer, readVocabulary, type Tokenizer } from "../tokenizer/index.ts";
 import { ConfigError, DataError } from "../util/error.ts";
@@ -20,6 +21,7 @@ import type { TokenEvent } from "./generated-row.ts";
 import { type GenerateOptions, type GenerateOptionsInput, parseGenerateOptions } from "./options.ts";
 import { openProgramCache, type ProgramCache, smallestCachedBytes } from "./program-cache.ts";
 import type { DecodingSession } from "./session.ts";
+import type { ModelTensors } from "./weight-ports.ts";
 import { loadWeights } from "./weights.ts";
 
 /** Names under which a vocabulary is looked for beside the weights: ours, and that of the published models. */
@@ -50,6 +52,8 @@ export interface OpenTextModelOptions {
   readonly vocabularyPath?: string | undefined;
   /** Keeps compiled programs of large models below this folder. Default: nowhere. */
   readonly cacheFolder?: string | undefined;
+  /** Keeps those of small models too. */
+  readonly alwaysCache?: boolean | undefined;
 }
 
 /**
@@ -82,7 +86,7 @@ export async function openTextModel(
   const bytes = bytesOf(weights.tensors);
   const { cacheFolder } = options;
   const cache =
-    cacheFolder !== undefined && bytes >= smallestCachedBytes
+    cacheFolder !== undefined && (options.alwaysCache || bytes >= smallestCachedBytes)
       ? await openProgramCache(cacheFolder, checkpoint.files)
       : undefined;
   return {
@@ -138,6 +142,11 @@ export interface TextGeneratorOptions extends Pick<CpmAntSessionOptions, "prompt
   readonly maxDraftTokens?: number | undefined;
   /** More than this is not asked of memory for keys, values and attention scores. Default: no limit. */
   readonly memoryLimitBytes?: number | undefined;
+  /**
+   * What the process may keep in memory, all told: layers that do not fit stay on disk and are read when their turn comes.
+   * Needs the model's cache of programs. Default: no limit.
+   */
+  readonly memoryBudgetBytes?: number | undefined;
 }
 
 export interface TextGenerator {
@@ -163,7 +172,13 @@ export interface TextGenerator {
 export function createTextGenerator(
   runtime: Runtime,
   { config, tokenizer, parameters, cache }: TextModel,
-  { memoryLimitBytes = Number.POSITIVE_INFINITY, draft, maxDraftTokens, ...sessionOptions }: TextGeneratorOptions = {},
+  {
+    memoryLimitBytes = Number.POSITIVE_INFINITY,
+    memoryBudgetBytes,
+    draft,
+    maxDraftTokens,
+    ...sessionOptions
+  }: TextGeneratorOptions = {},
 ): TextGenerator {
   let session: DecodingSession | undefined;
   let draftSession: DecodingSession | undefined;
@@ -198,11 +213,18 @@ export function createTextGenerator(
     return createModelDrafter(draftSession, bytesOf(draft.parameters) / bytesOf(parameters));
   }
 
-  async function sessionFor(capacityTokens: number): Promise<DecodingSession> {
+  async function sessionFor(capacityTokens: number, decodingBytes: number): Promise<DecodingSession> {
     if (session !== undefined && session.capacityTokens >= capacityTokens) return session;
     session?.dispose();
     session = undefined;
-    session = await createCpmAntSession(runtime, config, parameters, { ...sessionOptions, capacityTokens, cache });
+    session = await createCpmAntSession(runtime, config, parameters, {
+      ...sessionOptions,
+      capacityTokens,
+      cache,
+      ...(memoryBudgetBytes !== undefined && {
+        layerLimitBytes: () => layerBudget(memoryBudgetBytes, decodingBytes, parameters),
+      }),
+    });
     return session;
   }
 
@@ -216,7 +238,7 @@ export function createTextGenerator(
       const bytes = decodingBytes(config, options, prompts.length, promptTokens);
       if (bytes > memoryLimitBytes) throw tooLarge(bytes, memoryLimitBytes, config, options, prompts.length);
       const ids = prompts.map((prompt) => prompt.ids);
-      const decoding = takingTurns(await sessionFor(promptTokens + options.maxTokens));
+      const decoding = takingTurns(await sessionFor(promptTokens + options.maxTokens, bytes));
       const drafter = options.mode === "beam" ? undefined : await drafterFor(promptTokens + options.maxTokens);
       const running = { ...(drafter && { drafter, maxDraftTokens }), ...run };
       return { ...(yield* streamGenerate(decoding, idTokenizer, ids, options, running)), prompts };
@@ -273,6 +295,16 @@ function takingTurns(session: DecodingSession): DecodingSession {
     reorder: (sources) => session.reorder(sources),
     dispose: () => session.dispose(),
   };
+}
+
+/** Values between a block's programs, compiling, and what the process will still need. */
+const workspaceBytes = 128 * 2 ** 20;
+
+/** What a budget leaves for layers: without what the process has, keys, values and scores, the head and a workspace. */
+function layerBudget(budgetBytes: number, decodingBytes: number, parameters: ModelTensors): number {
+  const table = [...parameters].filter(([name]) => name.startsWith(names.token));
+  const headBytes = table.reduce((sum, [, { byteLength }]) => sum + byteLength, 0);
+  return budgetBytes - process.memoryUsage.rss() - decodingBytes - headBytes - workspaceBytes;
 }
 
 /** The settings that decide how much memory a run takes. */

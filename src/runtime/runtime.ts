@@ -72,11 +72,23 @@ export interface Binding {
   dispose(): void;
 }
 
+/** The constants of a program that lie in a mapped file. */
+export interface ProgramPages {
+  /** About what they take when all of them have been touched. */
+  readonly bytes: number;
+  /** Asks the system to read them soon, without waiting. */
+  prefetch(): void;
+  /** Lets them go: they take no memory until they are touched again. Not while the program runs. */
+  evict(): void;
+}
+
 export interface Program {
   readonly name: string;
   readonly inputs: readonly Port[];
   readonly outputs: readonly Port[];
   readonly disposed: boolean;
+  /** Present where its constants are mapped and the platform lets one say when. */
+  readonly pages?: ProgramPages | undefined;
   /**
    * Fixes every input and output to memory. An output may share memory with an input (an update in place) where each of
    * the program's nodes that reads the input runs before the node that writes the output, element by element.

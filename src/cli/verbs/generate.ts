@@ -9,9 +9,9 @@ import { userCacheFolder } from "../../util/cache-folder.ts";
 import { ConfigError } from "../../util/error.ts";
 import { defineCommand } from "../command.ts";
 import { type CommandContext, note, print, say } from "../context.ts";
-import { freeMemoryBytes } from "../machine.ts";
+import { freeMemoryBytes, memoryLimitBytes } from "../machine.ts";
 import { generateMessages as messages } from "../messages/generate.ts";
-import { formatDuration, formatInteger, formatNumber } from "../quantity.ts";
+import { bytesSchema, formatDuration, formatInteger, formatNumber } from "../quantity.ts";
 import { fileLines, linesOf } from "../text-input.ts";
 import { truncateColumns } from "../text-width.ts";
 
@@ -93,6 +93,7 @@ export default defineCommand({
       .meta({ zh: messages.logitBias.zh, placeholder: "MAP" }),
     promptTask: z.int().min(0).default(2).describe(messages.promptTask.en).meta({ zh: messages.promptTask.zh }),
     segment: z.int().min(1).default(2).describe(messages.segment.en).meta({ zh: messages.segment.zh }),
+    memory: bytesSchema().optional().describe(messages.memory.en).meta({ zh: messages.memory.zh, placeholder: "4GiB" }),
     cache: z.boolean().default(true).describe(messages.cache.en).meta({ zh: messages.cache.zh }),
     threads: z.int().min(1).max(1024).optional().describe(messages.threads.en).meta({ zh: messages.threads.zh }),
   }),
@@ -107,6 +108,7 @@ export default defineCommand({
       segment,
       threads,
       cache,
+      memory,
       jsonObject,
       schema,
       grammar,
@@ -131,7 +133,7 @@ export default defineCommand({
     const opened = await openTextModel(runtime, model, {
       configPath: config,
       vocabularyPath: vocab,
-      ...(cache && { cacheFolder: userCacheFolder(context.env) }),
+      ...(cache && { cacheFolder: userCacheFolder(context.env), alwaysCache: memory !== undefined }),
     });
     const drafting =
       draft === undefined
@@ -147,6 +149,7 @@ export default defineCommand({
       memoryLimitBytes: freeMemoryBytes(),
       draft: drafting ?? (lookup ? "lookup" : undefined),
       maxDraftTokens: draftTokens,
+      memoryBudgetBytes: memory ?? withinContainer(memoryLimitBytes()),
     });
     context.signal.throwIfAborted();
     const live = !context.json && prompts.length === 1 && options.samples === 1 && options.mode !== "beam";
@@ -165,6 +168,11 @@ export default defineCommand({
     context.signal.throwIfAborted();
   },
 });
+
+/** Of a limit from outside some is left to the file cache, which counts there, and to what is not foreseen. */
+function withinContainer(limitBytes: number | undefined): number | undefined {
+  return limitBytes === undefined ? undefined : limitBytes * 0.87;
+}
 
 /** Larger files are no schema and no grammar. */
 const maxFormatBytes = 2 ** 20;

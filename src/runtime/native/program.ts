@@ -7,7 +7,7 @@
  */
 import { RuntimeError } from "../../util/error.ts";
 import { dtypeOfOnnx } from "../dtype.ts";
-import type { Binding, DeviceTensor, Port, Program } from "../runtime.ts";
+import type { Binding, DeviceTensor, Port, Program, ProgramPages } from "../runtime.ts";
 import { addressOf, type CArray, copyNative, outSlot, pointers } from "./native-memory.ts";
 import { knownShape, type Sizes, tensorsOf } from "./ports.ts";
 import type { Session } from "./session.ts";
@@ -18,6 +18,7 @@ export class NativeProgram implements Program {
   readonly name: string;
   readonly inputs: readonly Port[];
   readonly outputs: readonly Port[];
+  readonly pages: ProgramPages | undefined;
   readonly ledger: Ledger;
   readonly session: Session;
   readonly #programs: Set<NativeProgram>;
@@ -31,6 +32,7 @@ export class NativeProgram implements Program {
     this.name = session.name;
     this.inputs = session.inputs;
     this.outputs = session.outputs;
+    this.pages = session.pages;
     this.#programs = programs;
     programs.add(this);
   }

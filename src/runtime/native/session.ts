@@ -4,12 +4,13 @@
  * Constants are initializers with external data whose location is the input's name; `AddExternalInitializers` puts the
  * caller's memory in their place before the graph is optimized. What a kernel does not pack is read from there.
  */
-import { renameSync } from "node:fs";
+import { renameSync, statSync } from "node:fs";
 import koffi from "koffi";
 import { RuntimeError, UnsupportedError } from "../../util/error.ts";
-import type { CompileOptions, EmitTarget, Port, ProgramSource } from "../runtime.ts";
+import type { CompileOptions, EmitTarget, Port, ProgramPages, ProgramSource } from "../runtime.ts";
 import type { Api } from "./api.ts";
 import { returnFreedMemory } from "./library.ts";
+import { pagesOfFile } from "./mapped-pages.ts";
 import { addressOf, type CArray, outSlot, pointers, strings } from "./native-memory.ts";
 import { acquirePackedWeights, type PackedWeights } from "./packed-weights.ts";
 import { checkTensor } from "./ports.ts";
@@ -27,6 +28,8 @@ export interface Session {
   readonly pointer: number;
   readonly inputNames: CArray;
   readonly outputNames: CArray;
+  /** Of a program that was loaded from its cache. */
+  readonly pages: ProgramPages | undefined;
   /** Ends it, completes its profile and lets go of its constants. */
   release(): void;
 }
@@ -105,11 +108,21 @@ export async function compileSession(
     checkNames(ledger, name, pointer, outputs, "output");
     const inputNames = strings(inputs.map((port) => port.name));
     const outputNames = strings(outputs.map((port) => port.name));
-    return { name, inputs, outputs, pointer, inputNames, outputNames, release };
+    const pages =
+      options.prepackedPath === undefined
+        ? undefined
+        : pagesOfFile(`${options.prepackedPath}.data`, packedBytes(`${options.prepackedPath}.data`, constants));
+    return { name, inputs, outputs, pointer, inputNames, outputNames, pages, release };
   } catch (error) {
     release();
     throw error;
   }
+}
+
+/** The file has constants as they were given and as they are packed; where it has both, only the latter are ever touched. */
+function packedBytes(path: string, constants: ReadonlyMap<string, NativeTensor>): number {
+  const givenBytes = [...constants.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
+  return Math.max(givenBytes, statSync(path).size - givenBytes);
 }
 
 function constantsOf(
