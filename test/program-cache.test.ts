@@ -68,7 +68,7 @@ suite("program cache", () => {
   });
 
   test("the folder is the platform's, or the one that is named", () => {
-    assert.equal(userCacheFolder({ CPMLIVE_CACHE: "/c" }), "/c");
+    assert.equal(userCacheFolder({ CPM_LIVE_CACHE: "/c" }), "/c");
     assert.equal(userCacheFolder({ HOME: "/h", XDG_CACHE_HOME: "/x" }, "linux"), join("/x", "cpm-live"));
     assert.equal(userCacheFolder({ HOME: "/h" }, "linux"), join("/h", ".cache", "cpm-live"));
     assert.equal(userCacheFolder({ HOME: "/h" }, "darwin"), join("/h", "Library", "Caches", "cpm-live"));

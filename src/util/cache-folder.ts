@@ -2,12 +2,12 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 
-/** `CPMLIVE_CACHE`, else `cpm-live` in the user's folder for caches. */
+/** `CPM_LIVE_CACHE`, else `cpm-live` in the user's folder for caches. */
 export function userCacheFolder(
   env: Readonly<Record<string, string | undefined>>,
   platform = process.platform,
 ): string {
-  if (env.CPMLIVE_CACHE) return env.CPMLIVE_CACHE;
+  if (env.CPM_LIVE_CACHE) return env.CPM_LIVE_CACHE;
   const home = env.HOME ?? homedir();
   if (platform === "darwin") return join(home, "Library", "Caches", "cpm-live");
   if (platform === "win32") return join(env.LOCALAPPDATA ?? join(home, "AppData", "Local"), "cpm-live", "Cache");
