@@ -1,4 +1,13 @@
 /** Making models smaller. */
+
+export {
+  type InferencePlan,
+  type InferencePlanOptions,
+  type InferencePrecision,
+  inferencePrecisions,
+  planInference,
+} from "./inference-plan.ts";
+export { kernelRates } from "./kernel-rate.ts";
 export {
   formatFor,
   packedBytes,

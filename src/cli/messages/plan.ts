@@ -104,3 +104,42 @@ export const planMessages = defineMessages({
     en: "CPM-Ant itself: 32 A100s, 200 billion tokens",
   },
 });
+
+export const inferPlanMessages = defineMessages({
+  infer: {
+    zh: "不算训练，算推理：各精度放不放得下、多快",
+    en: "plan inference instead of training: what fits at which precision, and how fast",
+  },
+  checkpoint: {
+    zh: "推理：模型文件夹或权重文件（只读文件头），代替 --preset",
+    en: "inference: a model's folder or weights file (headers alone are read), in place of --preset",
+  },
+  texts: { zh: "推理：同时生成的文本数", en: "inference: texts at once" },
+  capacity: { zh: "推理：一篇文本最多多少 token", en: "inference: tokens of a text at most" },
+  diskRate: { zh: "推理：磁盘每秒读多少字节", en: "inference: bytes a second that the disk reads" },
+  example: { zh: "六吉字节内存能跑什么", en: "what runs in six gigabytes" },
+  title: {
+    zh: "{parameters} 个参数；内存上限 {memory}；{texts} 篇文本，每篇至多 {capacity} 个 token",
+    en: "{parameters} parameters; {memory} of memory; {texts} texts of up to {capacity} tokens",
+  },
+  precision: { zh: "精度", en: "precision" },
+  weights: { zh: "权重", en: "weights" },
+  cache: { zh: "键值缓存", en: "keys, values" },
+  total: { zh: "合计", en: "total" },
+  verdict: { zh: "结果", en: "result" },
+  speed: { zh: "token/s", en: "tokens/s" },
+  fits: { zh: "全部常驻", en: "all stays in memory" },
+  streams: {
+    zh: "{resident}/{layers} 层常驻，每个 token 从磁盘读 {bytes}",
+    en: "{resident} of {layers} layers stay, {bytes} are read from disk for each token",
+  },
+  tooLarge: { zh: "放不下", en: "does not fit" },
+  measured: {
+    zh: "速度按本机内核读取权重的实测速度估计：fp32 {float32}、int8 {int8}、int4 {int4} GB/s；磁盘按 {disk} GB/s（--disk-rate）。",
+    en: "Speeds follow from the measured rate at which this machine's kernels take in weights: fp32 {float32}, int8 {int8}, int4 {int4} GB/s; the disk is taken to read {disk} GB/s (--disk-rate).",
+  },
+  how: {
+    zh: "压缩：cpm quantize；限制内存：cpm generate --memory。",
+    en: "Pack weights with cpm quantize; keep to a limit with cpm generate --memory.",
+  },
+});

@@ -9,8 +9,9 @@ import type { MemoryParts, MemoryPlan } from "../../train/memory-plan.ts";
 import { ConfigError } from "../../util/error.ts";
 import { defineCommand } from "../command.ts";
 import { type CommandContext, note, print, printJson, say } from "../context.ts";
+import { showInferencePlan } from "../inference-planning.ts";
 import { costMessages } from "../messages/cost.ts";
-import { planMessages as messages } from "../messages/plan.ts";
+import { inferPlanMessages as inferMessages, planMessages as messages } from "../messages/plan.ts";
 import {
   assumedUtilisation,
   completePlan,
@@ -34,6 +35,15 @@ const choices = ledgerChoicesSchema.shape;
 const machineNames = ["this", ...(Object.keys(deviceTable) as DeviceName[])] as const;
 
 const schema = z.object({
+  infer: z.boolean().default(false).describe(inferMessages.infer.en).meta({ zh: inferMessages.infer.zh }),
+  checkpoint: z
+    .string()
+    .optional()
+    .describe(inferMessages.checkpoint.en)
+    .meta({ zh: inferMessages.checkpoint.zh, placeholder: "PATH" }),
+  texts: z.int().min(1).default(1).describe(inferMessages.texts.en).meta({ zh: inferMessages.texts.zh }),
+  capacity: z.int().min(1).default(512).describe(inferMessages.capacity.en).meta({ zh: inferMessages.capacity.zh }),
+  diskRate: bytesSchema().default(8e8).describe(inferMessages.diskRate.en).meta({ zh: inferMessages.diskRate.zh }),
   ...trainingFields,
   ...recipeFields,
   tokens: positive.optional().describe(messages.tokens.en).meta({ zh: messages.tokens.zh }),
@@ -88,6 +98,7 @@ export default defineCommand({
   description: messages.description,
   json: true,
   examples: [
+    { line: "plan --infer --preset 10b --memory 6GB", ...inferMessages.example },
     { line: "plan -c recipes/pretrain-15m.yaml --data data/zh", ...messages.example },
     {
       line: "plan --preset 10b --rows 64 --length 1024 --tokens 2e11 --machine a100-40 --devices 32 --sharded --price a100-cn-2022 --set recompute=block",
@@ -101,6 +112,10 @@ export default defineCommand({
     const { sources, vocabSize } = await readSources(options);
     const base = { ...preset(options.preset), ...sizes, half: false, dropout: options.dropout };
     const config = { ...base, ...(vocabSize !== undefined && { vocabSize }) };
+    if (options.infer) {
+      await showInferencePlan(config, options, context);
+      return;
+    }
     const packed = options.packing.kind !== "none";
     const machine = await machineOf(options, context);
     const memory = shardedPlan(await planRecipe(config, options, packed), options);
