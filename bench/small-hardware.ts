@@ -9,11 +9,9 @@
  * without attention): `1b` is 18 × 2048 with 5632 in the feed-forward layers, `3b` 36 × 2560 with 6912, vocabulary 30,720.
  * The limit of the memory is a sum over as many bytes as a token touches, by the same number of threads.
  */
-import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, mkdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 import { Worker } from "node:worker_threads";
 import { openCheckpoint, saveCheckpoint } from "../src/checkpoint/index.ts";
@@ -23,6 +21,7 @@ import { parameterCount } from "../src/model/parameters.ts";
 import { preset } from "../src/model/presets.ts";
 import { ggufBytes, writeRandomGguf } from "./random-gguf.ts";
 import { machine, median } from "./report.ts";
+import { startSide } from "./worker-side.ts";
 
 const { values } = parseArgs({
   options: {
@@ -45,35 +44,6 @@ const shapes = {
 const shape = shapes[values.shape as keyof typeof shapes];
 const config: ModelConfig = { ...preset("10b"), ...shape, dimHead: 128, vocabSize: 30720 };
 mkdirSync(values.scratch, { recursive: true });
-
-interface Side {
-  readonly name: string;
-  ask(line: string): Promise<{ ms: number }>;
-  end(): void;
-}
-
-/** A worker process that answers each line with a line of JSON. */
-async function start(name: string, command: readonly string[]): Promise<Side> {
-  const child: ChildProcess = spawn(process.execPath, command, { stdio: ["pipe", "pipe", "inherit"] });
-  const lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
-  const next = async () => {
-    for (;;) {
-      const { value, done } = await lines.next();
-      if (done) throw new Error(`${name} ended`);
-      if (String(value).startsWith("{")) return JSON.parse(value);
-    }
-  };
-  const { ready } = await next();
-  if (!ready) throw new Error(`${name} did not start`);
-  return {
-    name,
-    ask(line) {
-      child.stdin!.write(`${line}\n`);
-      return next();
-    },
-    end: () => void child.stdin!.end(),
-  };
-}
 
 /** Gigabytes a second that `threads` threads read together from as many bytes. */
 async function readRate(bytes: number): Promise<number> {
@@ -122,13 +92,17 @@ for (const bits of values.bits.split(",").map(Number) as (4 | 8)[]) {
   console.log(
     `${values.shape}: ${(weights / 1e9).toFixed(2)} G parameters, int${bits} in groups of ${group}, ${((8 * touched) / weights).toFixed(2)} bits a weight, ${(touched / 1e9).toFixed(2)} GB a token`,
   );
-  const ours = await start("cpm-live", [join(import.meta.dirname, "small-hardware-worker.ts"), folder, values.threads]);
+  const ours = await startSide("cpm-live", process.execPath, [
+    join(import.meta.dirname, "small-hardware-worker.ts"),
+    folder,
+    values.threads,
+  ]);
   const sides = [ours];
   if (values.peer !== undefined) {
     const gguf = join(values.scratch, `${values.shape}-q${bits}.gguf`);
     if (!existsSync(gguf)) writeRandomGguf(gguf, { ...shape, vocabSize: 30720, context: 1024 }, bits);
     const worker = join(import.meta.dirname, "peers", "llama-worker.js");
-    sides.push(await start("llama.cpp", [worker, values.peer, gguf, values.threads]));
+    sides.push(await startSide("llama.cpp", process.execPath, [worker, values.peer, gguf, values.threads]));
     console.log(`llama.cpp: Q${bits}_0, ${((8 * ggufBytes(32, bits)) / 32).toFixed(2)} bits a weight`);
   }
   const times = new Map<string, number[]>();
