@@ -20,6 +20,10 @@ export const generateMessages = defineMessages({
   config: { zh: "模型的 config.json", en: "the model's config.json" },
   promptTask: { zh: "用哪个任务的软提示", en: "the task whose soft prompt stands in front" },
   segment: { zh: "文本属于哪个分段", en: "the segment that the text belongs to" },
+  device: {
+    zh: "在哪种设备上计算：webgpu 需要显卡驱动（Linux 上为 Vulkan），cuda 需要带 CUDA 的 ONNX Runtime",
+    en: "what computes: webgpu needs a graphics driver (Vulkan on Linux), cuda an ONNX Runtime built with it",
+  },
   memory: {
     zh: "整个进程最多占用的内存；放不下的层留在磁盘上，轮到时再读（缺省为容器限额的 87%）",
     en: "what the process may keep in memory; layers that do not fit stay on disk and are read in their turn (default: 87 % of a container's limit)",

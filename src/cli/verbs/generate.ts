@@ -93,6 +93,11 @@ export default defineCommand({
       .meta({ zh: messages.logitBias.zh, placeholder: "MAP" }),
     promptTask: z.int().min(0).default(2).describe(messages.promptTask.en).meta({ zh: messages.promptTask.zh }),
     segment: z.int().min(1).default(2).describe(messages.segment.en).meta({ zh: messages.segment.zh }),
+    device: z
+      .enum(["cpu", "webgpu", "cuda"])
+      .default("cpu")
+      .describe(messages.device.en)
+      .meta({ zh: messages.device.zh }),
     memory: bytesSchema().optional().describe(messages.memory.en).meta({ zh: messages.memory.zh, placeholder: "4GiB" }),
     cache: z.boolean().default(true).describe(messages.cache.en).meta({ zh: messages.cache.zh }),
     threads: z.int().min(1).max(1024).optional().describe(messages.threads.en).meta({ zh: messages.threads.zh }),
@@ -109,6 +114,7 @@ export default defineCommand({
       threads,
       cache,
       memory,
+      device,
       jsonObject,
       schema,
       grammar,
@@ -129,7 +135,7 @@ export default defineCommand({
       import("../../runtime/index.ts"),
       import("../../infer/index.ts"),
     ]);
-    using runtime = createNativeRuntime(threads === undefined ? {} : { threads });
+    using runtime = createNativeRuntime({ device, ...(threads !== undefined && { threads }) });
     const opened = await openTextModel(runtime, model, {
       configPath: config,
       vocabularyPath: vocab,
