@@ -4,19 +4,24 @@
  * With P(i) the probability that the first i guesses are all accepted and c the cost of guessing and verifying one beside
  * a plain step, k guesses give 1 + P(1) + … + P(k) tokens at a cost of 1 + c·k (Leviathan et al. 2023, section 3). Another
  * guess is worth it while P(k + 1) / c is more than what the first k give for their cost. P is a product of acceptance
- * rates by the drafter's confidence, which start at the confidence itself and follow what is seen, the recent more.
+ * rates by the drafter's confidence, which start well disposed and follow what is seen, the recent more. (A confidence is
+ * no rate: where both models hesitate in the same way, guesses are accepted although nobody is sure.)
  */
 import type { WantsMore } from "./draft.ts";
 
 export interface DraftPace {
   readonly wantsMore: WantsMore;
+  /** Whether to ask for guesses at all: after passes for which there were none worth it, only now and then. */
+  asks(): boolean;
   /** After a verification: of guesses with these confidences, the first `accepted` were accepted. */
   observe(confidences: readonly number[], accepted: number): void;
 }
 
 const buckets = 10;
+/** Longest time, in passes, that nothing is asked for. */
+const longestRest = 16;
 /** The start counts as so many verified guesses. */
-const priorWeight = 4;
+const priorWeight = 2;
 /** What is left of an observation after one more verification: old ones fade, so that guessing is tried again. */
 const fading = 0.99;
 
@@ -26,8 +31,13 @@ export function createDraftPace(costPerToken: number): DraftPace {
   const bucketOf = (confidence: number) => Math.min(buckets - 1, Math.floor(confidence * buckets));
   const rateOf = (confidence: number) => {
     const bucket = bucketOf(confidence);
-    return (accepted[bucket]! + priorWeight * confidence) / (verified[bucket]! + priorWeight);
+    const start = 0.4 + 0.6 * confidence;
+    return (accepted[bucket]! + priorWeight * start) / (verified[bucket]! + priorWeight);
   };
+  /** Passes until guesses are asked for again, and how long the last such rest was. */
+  let rest = 0;
+  let lastRest = 0;
+  let asked = false;
   return {
     wantsMore(confidences, next) {
       let reached = 1;
@@ -39,7 +49,16 @@ export function createDraftPace(costPerToken: number): DraftPace {
       const cost = 1 + costPerToken * confidences.length;
       return (reached * rateOf(next)) / costPerToken > tokens / cost;
     },
+    asks() {
+      asked = rest === 0;
+      return asked;
+    },
     observe(confidences, count) {
+      if (rest > 0) rest--;
+      else if (asked) {
+        lastRest = confidences.length > 0 ? 0 : Math.min(longestRest, Math.max(1, 2 * lastRest));
+        rest = lastRest;
+      }
       for (let bucket = 0; bucket < buckets; bucket++) {
         verified[bucket]! *= fading;
         accepted[bucket]! *= fading;

@@ -133,6 +133,7 @@ export function createModelDrafter(session: DecodingSession, costRatio: number):
     },
     async propose(rows, counts, wantsMore) {
       const { sampler, greedy, ends } = rules!;
+      if (counts.every((count) => count === 0)) return rows.map(() => ({ tokens: [], confidences: [] }));
       // Guesses that were refused are forgotten, and what was chosen instead is fed.
       const removed = fed.map((own, row) => own.length - commonStart(own, rows[row]!.generated));
       if (removed.some((count) => count > 0)) session.truncate(removed);

@@ -251,8 +251,8 @@ async function* decodeSpeculatively(
     const drafts = await meter.drafting(async () => {
       if (!inPlace(sources, there)) await drafter.reorder(Int32Array.from(sources));
       // The last token that may come needs no guess.
-      const counts = current.map(({ text, row }) =>
-        Math.min(maxDraftTokens, ends[row]!.maxTokens - text.ids.length - 1),
+      const counts = current.map(({ text, row, pace }) =>
+        pace.asks() ? Math.min(maxDraftTokens, ends[row]!.maxTokens - text.ids.length - 1) : 0,
       );
       return drafter.propose(
         current,

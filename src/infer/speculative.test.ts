@@ -307,11 +307,26 @@ describe("draft pace", () => {
   test("as many guesses as pay, by the formula", () => {
     for (const cost of [0.05, 0.2, 0.6]) {
       for (const rate of [0.3, 0.6, 0.9]) {
-        const gain = (k: number) => (1 - rate ** (k + 1)) / (1 - rate) / (1 + cost * k);
+        const start = 0.4 + 0.6 * rate;
+        const gain = (k: number) => (1 - start ** (k + 1)) / (1 - start) / (1 + cost * k);
         const best = Array.from({ length: 51 }, (_, k) => k).reduce((a, b) => (gain(b) > gain(a) ? b : a));
         assert.equal(count(createDraftPace(cost), rate), best, `cost ${cost}, rate ${rate}`);
       }
     }
+  });
+
+  test("rests longer and longer while there is nothing worth guessing", () => {
+    const pace = createDraftPace(0.2);
+    let asked = 0;
+    for (let i = 0; i < 100; i++) {
+      if (pace.asks()) asked++;
+      pace.observe([], 0);
+    }
+    assert.ok(asked >= 6 && asked <= 12, `${asked} of 100`);
+    for (let i = 0; i < 40; i++)
+      if (pace.asks()) pace.observe([0.9], 1);
+      else pace.observe([], 0);
+    assert.ok(pace.asks());
   });
 
   test("follows what is seen, and comes back when it is forgotten", () => {
