@@ -142,6 +142,11 @@ export const verbs: readonly Verb[] = [
     load: () => import("./verbs/serve-keys.ts"),
   },
   {
+    name: "run",
+    summary: { zh: "打开模型，边写边续", en: "open a model and write with it" },
+    load: () => import("./verbs/run.ts"),
+  },
+  {
     name: "forward",
     summary: {
       zh: "算出模型的输出与梯度，供与其他实现对照",

@@ -9,8 +9,9 @@ import { userCacheFolder } from "../../util/cache-folder.ts";
 import { ConfigError } from "../../util/error.ts";
 import { defineCommand } from "../command.ts";
 import { type CommandContext, note, print, say } from "../context.ts";
-import { freeMemoryBytes, memoryLimitBytes } from "../machine.ts";
+import { freeMemoryBytes } from "../machine.ts";
 import { generateMessages as messages } from "../messages/generate.ts";
+import { memoryBudgetBytes, shownText } from "../model-session.ts";
 import { bytesSchema, formatDuration, formatInteger, formatNumber } from "../quantity.ts";
 import { fileLines, linesOf } from "../text-input.ts";
 import { truncateColumns } from "../text-width.ts";
@@ -155,7 +156,7 @@ export default defineCommand({
       memoryLimitBytes: freeMemoryBytes(),
       draft: drafting ?? (lookup ? "lookup" : undefined),
       maxDraftTokens: draftTokens,
-      memoryBudgetBytes: memory ?? withinContainer(memoryLimitBytes()),
+      memoryBudgetBytes: memoryBudgetBytes(memory),
     });
     context.signal.throwIfAborted();
     const live = !context.json && prompts.length === 1 && options.samples === 1 && options.mode !== "beam";
@@ -174,11 +175,6 @@ export default defineCommand({
     context.signal.throwIfAborted();
   },
 });
-
-/** Of a limit from outside some is left to the file cache, which counts there, and to what is not foreseen. */
-function withinContainer(limitBytes: number | undefined): number | undefined {
-  return limitBytes === undefined ? undefined : limitBytes * 0.87;
-}
 
 /** Larger files are no schema and no grammar. */
 const maxFormatBytes = 2 ** 20;
@@ -279,12 +275,6 @@ async function follow(
       await context.stdout.flush();
     }
   }
-}
-
-/** A terminal must not obey what a model writes: control characters are shown as U+FFFD, line breaks and tabs stay. */
-function shownText(text: string, context: CommandContext): string {
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
-  return context.stdout.isTTY ? text.replaceAll(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g, "\ufffd") : text;
 }
 
 function reportUnknown({ prompts }: TextResult, context: CommandContext): void {

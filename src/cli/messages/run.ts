@@ -1,0 +1,36 @@
+/** Messages of `cpm run`. */
+import { defineMessages } from "./message.ts";
+
+export const runMessages = defineMessages({
+  summary: { zh: "打开模型，边写边续", en: "open a model and write with it" },
+  description: {
+    zh: "载入模型一次，然后逐行读入：每行是一段新的开头，模型接着写；空行让它从停下的地方继续，以 + 开头的行接在已有文字之后。/set 温度等设置，/again 换一个种子重写，/help 列出命令，/quit 或 Ctrl-D 结束。",
+    en: "Loads a model once, then reads lines: each begins a new text that the model continues; an empty line lets it go on where it stopped, a line that begins with + is appended to the text so far. /set changes temperature and other settings, /again writes it anew with another seed, /help lists the commands, /quit or Ctrl-D ends.",
+  },
+  model: { zh: "模型文件夹或单个权重文件", en: "a model's folder or a single weights file" },
+  vocab: {
+    zh: "词表文件；缺省为权重旁的 vocab.txt 或 ant.txt",
+    en: "vocabulary file; by default vocab.txt or ant.txt beside the weights",
+  },
+  memory: {
+    zh: "整个进程最多占用的内存；放不下的层留在磁盘上，轮到时再读",
+    en: "what the process may keep in memory; layers that do not fit stay on disk and are read in their turn",
+  },
+  device: { zh: "在哪种设备上计算", en: "what computes" },
+  threads: { zh: "计算使用的线程数", en: "threads to compute with" },
+  example: { zh: "在四吉字节内存里运行", en: "within four gigabytes of memory" },
+  ready: {
+    zh: "{model}：{parameters} 个参数。输入开头，回车；/help 看命令。",
+    en: "{model}: {parameters} parameters. Write a beginning and press Enter; /help lists commands.",
+  },
+  help: {
+    zh: "开头        模型接着写\n（空行）    从停下的地方继续\n+文字       接在已有文字之后再续\n/again      换一个种子，从同一开头重写\n/set 名 值  设置：{names}\n/show       显示设置\n/quit       结束",
+    en: "a beginning   the model continues it\n(empty line)  go on where it stopped\n+text         append to the text so far and go on\n/again        write from the same beginning with another seed\n/set NAME X   settings: {names}\n/show         show the settings\n/quit         end",
+  },
+  nothing: { zh: "还没有文字：请先输入开头。", en: "There is no text yet: write a beginning first." },
+  unknownCommand: {
+    zh: "没有这个命令：{command}。/help 列出命令。",
+    en: "There is no command {command}; /help lists them.",
+  },
+  speed: { zh: "{tokens} 个 token，{rate} tok/s", en: "{tokens} tokens, {rate} tok/s" },
+});

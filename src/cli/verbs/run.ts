@@ -1,0 +1,141 @@
+/** `cpm run`: a model that is loaded once and written with, line by line. */
+import { z } from "zod";
+import type { TextGenerator } from "../../infer/index.ts";
+import { type GenerateOptionsInput, parseGenerateOptions } from "../../infer/options.ts";
+import { parameterCount } from "../../model/parameters.ts";
+import { userCacheFolder } from "../../util/cache-folder.ts";
+import { CpmError } from "../../util/error.ts";
+import { defineCommand } from "../command.ts";
+import { type CommandContext, note, print, say } from "../context.ts";
+import { freeMemoryBytes } from "../machine.ts";
+import { runMessages as messages } from "../messages/run.ts";
+import { memoryBudgetBytes, shownText } from "../model-session.ts";
+import { bytesSchema, formatInteger, formatNumber } from "../quantity.ts";
+import { renderError } from "../render-error.ts";
+import { linesOf } from "../text-input.ts";
+
+/** What `/set` changes. */
+const settable = ["mode", "temperature", "topP", "topK", "maxTokens", "repetitionPenalty", "seed"] as const;
+
+export default defineCommand({
+  name: "run",
+  summary: messages.summary,
+  description: messages.description,
+  examples: [{ line: "run models/10b --memory 4GiB", ...messages.example }],
+  schema: z.object({
+    model: z
+      .string()
+      .describe(messages.model.en)
+      .meta({ zh: messages.model.zh, positional: true, placeholder: "MODEL" }),
+    vocab: z.string().optional().describe(messages.vocab.en).meta({ zh: messages.vocab.zh, placeholder: "FILE" }),
+    memory: bytesSchema().optional().describe(messages.memory.en).meta({ zh: messages.memory.zh, placeholder: "4GiB" }),
+    device: z
+      .enum(["cpu", "webgpu", "cuda"])
+      .default("cpu")
+      .describe(messages.device.en)
+      .meta({ zh: messages.device.zh }),
+    threads: z.int().min(1).max(1024).optional().describe(messages.threads.en).meta({ zh: messages.threads.zh }),
+  }),
+  async run({ model, vocab, memory, device, threads }, context) {
+    const [{ createNativeRuntime }, { createTextGenerator, openTextModel }] = await Promise.all([
+      import("../../runtime/index.ts"),
+      import("../../infer/index.ts"),
+    ]);
+    using runtime = createNativeRuntime({ device, ...(threads !== undefined && { threads }) });
+    const opened = await openTextModel(runtime, model, {
+      vocabularyPath: vocab,
+      cacheFolder: userCacheFolder(context.env),
+      alwaysCache: memory !== undefined,
+    });
+    const generator = createTextGenerator(runtime, opened, {
+      memoryLimitBytes: freeMemoryBytes(),
+      memoryBudgetBytes: memoryBudgetBytes(memory),
+    });
+    const parameters = formatInteger(parameterCount(opened.config));
+    note(context, say(context, messages.ready, { model, parameters }));
+    try {
+      await converse(generator, context);
+    } finally {
+      generator.dispose();
+      opened.dispose();
+    }
+  },
+});
+
+/** Reads lines until there are none, or until `/quit`. What goes wrong with one is told, and the next is read. */
+async function converse(generator: TextGenerator, context: CommandContext): Promise<void> {
+  const settings: Record<string, unknown> = {};
+  let beginning = "";
+  let written = "";
+  let seed = 0;
+  const ask = () => {
+    if (context.stdin.isTTY) context.stderr.write("› ");
+  };
+  const write = async (text: string) => {
+    written = text + (await continueText(generator, text, { seed, ...settings } as GenerateOptionsInput, context));
+  };
+  ask();
+  for await (const line of linesOf(context.stdin, "stdin")) {
+    if (line === "/quit") return;
+    try {
+      if (line.startsWith("/") && line !== "/again") command(line, settings, context);
+      else if ((line === "" || line === "/again") && beginning === "") note(context, say(context, messages.nothing));
+      else if (line === "/again") {
+        seed++;
+        await write(beginning);
+      } else if (line === "") await write(written);
+      else {
+        beginning = line.startsWith("+") ? written + line.slice(1) : line;
+        await write(beginning);
+      }
+    } catch (error) {
+      if (!(error instanceof CpmError) || context.signal.aborted) throw error;
+      note(context, renderError(error, context.locale));
+    }
+    ask();
+  }
+}
+
+function command(line: string, settings: Record<string, unknown>, context: CommandContext): void {
+  const [name, key, ...rest] = line.split(/\s+/) as [string, string | undefined, ...string[]];
+  const value = rest.join(" ");
+  if (name === "/set" && key !== undefined && (settable as readonly string[]).includes(key) && value !== "") {
+    const number = Number(value);
+    const changed = { ...settings, [key]: Number.isNaN(number) ? value : number };
+    parseGenerateOptions(changed as GenerateOptionsInput);
+    Object.assign(settings, changed);
+  } else if (name === "/show") {
+    const all = parseGenerateOptions(settings as GenerateOptionsInput) as unknown as Record<string, unknown>;
+    print(context, settable.map((setting) => `${setting} ${all[setting]}`).join("\n"));
+  } else if (name === "/help" || name === "/set") {
+    print(context, say(context, messages.help, { names: settable.join(", ") }));
+  } else note(context, say(context, messages.unknownCommand, { command: name }));
+}
+
+/** Writes what the model adds as it appears; resolves to it. */
+async function continueText(
+  generator: TextGenerator,
+  text: string,
+  settings: GenerateOptionsInput,
+  context: CommandContext,
+): Promise<string> {
+  let added = "";
+  const events = generator.stream([text], settings, { signal: context.signal, clock: context.now });
+  for (;;) {
+    const next = await events.next();
+    if (next.done !== true) {
+      added += next.value.text;
+      context.stdout.write(shownText(next.value.text, context));
+      await context.stdout.flush();
+      continue;
+    }
+    context.stdout.write("\n");
+    const { usage, timing } = next.value;
+    if (timing !== null && timing.steps > 0) {
+      const rate = formatNumber(1000 / timing.msPerStep);
+      note(context, say(context, messages.speed, { tokens: usage.generatedTokens, rate }));
+    }
+    context.signal.throwIfAborted();
+    return added;
+  }
+}
