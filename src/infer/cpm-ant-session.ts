@@ -6,7 +6,7 @@
  * `weights: "shared"` programs serve all layers and no packed copy of the weights is made.
  */
 import type { ModelConfig } from "../model/config.ts";
-import type { LayerCache } from "../model/cpm-ant.ts";
+import { cacheWidth, type LayerCache } from "../model/cpm-ant.ts";
 import type { Grafts } from "../model/graft.ts";
 import { names } from "../model/parameters.ts";
 import type { DeviceTensor, Runtime } from "../runtime/runtime.ts";
@@ -291,6 +291,25 @@ export async function createCpmAntSession(
         throw new Error(`internal: rows of ${lengths} slots (prompts ${promptLengths}) cannot lose ${removed}`);
       }
       lengths = kept;
+    },
+    stateBytes(row) {
+      checkRow(row);
+      const attentions = cache!.layers.filter((layerCache) => layerCache !== undefined).length;
+      return 2 * attentions * config.heads * lengths[row]! * cacheWidth(config) * 4;
+    },
+    save(row) {
+      checkRow(row);
+      const length = lengths[row]!;
+      return { length, promptLength: promptLengths[row]!, parts: cache!.save(row, length) };
+    },
+    load(states) {
+      const current = ensureRows(states.length, false);
+      for (const [row, { length, parts }] of states.entries()) {
+        if (length > slots) throw new Error(`internal: a state of ${length} slots for a session of ${slots}`);
+        current.load(row, length, parts);
+      }
+      lengths = Int32Array.from(states, ({ length }) => length);
+      promptLengths = Int32Array.from(states, ({ promptLength }) => promptLength);
     },
     reorder(sources) {
       if (!sources.every((source) => source >= 0 && source < lengths.length)) {

@@ -23,6 +23,7 @@ import {
 } from "./generated-row.ts";
 import { createLogitEditor, type LogitEditor } from "./logits.ts";
 import { type GenerateOptions, type GenerateOptionsInput, parseGenerateOptions } from "./options.ts";
+import { createPromptCache, type PromptCache } from "./prompt-cache.ts";
 import type { GenerationTokenizer } from "./row-text.ts";
 import { createSampler } from "./sample.ts";
 import type { DecodingSession } from "./session.ts";
@@ -43,6 +44,13 @@ export interface GenerationRun {
    * ones are those of plain decoding; else they have the same distribution. Not with beam search.
    */
   readonly drafter?: Drafter | undefined;
+  /** Where texts are looked for that were read before. */
+  readonly promptCache?: PromptCache | undefined;
+  /**
+   * Of each prompt, how many first tokens are read as a prompt, which see each other in both directions; the others follow
+   * as if they had been generated. For later turns of a conversation: see `prompt-cache.ts`. Default: all.
+   */
+  readonly contextTokens?: readonly number[] | undefined;
   /** Most guesses a row in one pass. Default 8. */
   readonly maxDraftTokens?: number | undefined;
 }
@@ -100,7 +108,16 @@ export async function* streamGenerate(
   }
   const endIds = endIdsOf(settings, tokenizer);
   const editor = editorOf(settings, tokenizer, session.vocabSize);
-  const meter = createMeter(session, run.clock);
+  const { contextTokens, promptCache = createPromptCache(0) } = run;
+  checkContext(prompts, contextTokens);
+  const meter = createMeter(session, run.clock, (given) =>
+    contextTokens === undefined && run.promptCache === undefined
+      ? session.prefill(given)
+      : promptCache.prefill(
+          session,
+          given.map((ids, index) => ({ ids, contextTokens: contextTokens?.[index] })),
+        ),
+  );
   const ends = prompts.map((prompt) => endRules(settings, endIds, session.capacityTokens - prompt.length));
   const decoding: Decoding = { tokenizer, prompts, settings, run, ends, editor, meter, vocabSize: session.vocabSize };
   const speculation = { draftedTokens: 0, acceptedTokens: 0 };
@@ -362,7 +379,11 @@ function inPlace(sources: readonly number[], rows: number): boolean {
   return sources.length === rows && sources.every((source, row) => source === row);
 }
 
-function createMeter(session: DecodingSession, clock: () => number = () => 0): Meter {
+function createMeter(
+  session: DecodingSession,
+  clock: () => number = () => 0,
+  read: (prompts: Prompts) => Promise<Float32Array>,
+): Meter {
   let prefillMs = 0;
   let stepMs = 0;
   let chooseMs = 0;
@@ -379,7 +400,7 @@ function createMeter(session: DecodingSession, clock: () => number = () => 0): M
   return {
     async prefill(prompts) {
       const startMs = clock();
-      const logits = await session.prefill(prompts);
+      const logits = await read(prompts);
       prefillMs += clock() - startMs;
       return checked(logits, prompts.length);
     },
@@ -455,6 +476,20 @@ export function endRules(settings: GenerateOptions, ends: ReadonlySet<number>, r
     maxTokens: Math.min(settings.maxTokens, roomTokens),
     maxTokensReason: roomTokens < settings.maxTokens ? "capacity" : "length",
   };
+}
+
+function checkContext(prompts: Prompts, contextTokens: readonly number[] | undefined): void {
+  if (contextTokens === undefined) return;
+  const wrong = prompts.findIndex((prompt, index) => {
+    const count = contextTokens[index];
+    return !(count !== undefined && Number.isInteger(count) && count >= 1 && count <= prompt.length);
+  });
+  if (wrong < 0 && contextTokens.length === prompts.length) return;
+  throw new ConfigError("CPM_INFER_OPTIONS", "contextTokens do not fit the prompts", {
+    where: wrong < 0 ? "contextTokens" : `prompt ${wrong}`,
+    got: wrong < 0 ? `${contextTokens.length} numbers` : String(contextTokens[wrong]),
+    expected: wrong < 0 ? `${prompts.length}, one for each prompt` : `1 to ${prompts[wrong]!.length}`,
+  });
 }
 
 function firstForbidden({ newlineId }: GenerationTokenizer, ends: ReadonlySet<number>): number[] {

@@ -38,6 +38,7 @@ export {
   GenerateOptionsSchema,
   parseGenerateOptions,
 } from "./options.ts";
+export { type CachedText, createPromptCache, type PromptCache, type PromptCacheUse } from "./prompt-cache.ts";
 export { planResidency, type ResidencyPlan } from "./residency.ts";
 export type { PassRow, RowPass } from "./row-pass.ts";
 export { createRowText, type GenerationTokenizer, type RowText, type StreamingDetokenizer } from "./row-text.ts";

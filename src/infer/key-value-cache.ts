@@ -24,6 +24,10 @@ export interface KeyValueCache {
   store(layer: number, cache: LayerCache<DeviceTensor>, lengths: Int32Array, firstRow?: number): void;
   /** Row `to` becomes what row `from` is, of whose slots the first `length` count. In place. */
   copy(from: number, to: number, length: number): void;
+  /** The first slots of a row as copies `[H, length, E′]`: keys, then values, of each layer that has them. */
+  save(row: number, length: number): Float32Array[];
+  /** Fills the first slots of a row with what `save` gave. */
+  load(row: number, length: number, parts: readonly Float32Array[]): void;
   /** Row i becomes what row `sources[i]` was, of whose slots the first `lengths[i]` count. */
   reorder(sources: Int32Array, lengths: Int32Array): void;
   dispose(): void;
@@ -61,6 +65,11 @@ export function createKeyValueCache(
     }
   };
 
+  const views = () =>
+    sets[current]!.flatMap((cache) =>
+      cache === undefined ? [] : [cache.keys.view() as Float32Array, cache.values.view() as Float32Array],
+    );
+
   return {
     rowCapacity,
     get set() {
@@ -87,6 +96,20 @@ export function createKeyValueCache(
           copyRow(view, slots, from, view, to, length);
         }
       }
+    },
+    save: (row, length) =>
+      views().map((view) => {
+        const part = new Float32Array(H * length * E);
+        for (let head = 0; head < H; head++) {
+          const source = (row * H + head) * slots * E;
+          part.set(view.subarray(source, source + length * E), head * length * E);
+        }
+        return part;
+      }),
+    load(row, length, parts) {
+      views().forEach((view, index) => {
+        copyRow(parts[index]!, length, 0, view, row, length);
+      });
     },
     reorder(sources, lengths) {
       if (sources.every((source, row) => source === row)) return;

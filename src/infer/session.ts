@@ -6,6 +6,15 @@
 
 import type { PassRow, PassSettings, RowPass } from "./row-pass.ts";
 
+/** What a row knows of its text: opaque outside of sessions. */
+export interface RowState {
+  /** Slots in use, and how many of them are the prompt's. */
+  readonly length: number;
+  readonly promptLength: number;
+  /** Of each layer with attention: its keys, then its values, `[H, length, E′]`. */
+  readonly parts: readonly Float32Array[];
+}
+
 /**
  * A batch of rows being decoded. Shapes: B rows now in the batch, V vocabulary.
  *
@@ -32,6 +41,12 @@ export interface DecodingSession {
   extend(tokens: readonly ArrayLike<number>[], logits?: "all" | "last"): Promise<Float32Array>;
   /** Each row forgets its last `removed[row]` tokens, which `step` or `extend` fed: a prompt cannot be cut. */
   truncate(removed: ArrayLike<number>): void;
+  /** Bytes of a row's state. */
+  stateBytes(row: number): number;
+  /** A copy of a row's state, on the host. */
+  save(row: number): RowState;
+  /** The rows become what was saved; `rows` becomes `states.length`. States may be of another session of the same kind. */
+  load(states: readonly RowState[]): void;
   /** Row i continues from what row `sources[i]` was; `rows` becomes `sources.length`. */
   reorder(sources: Int32Array): Promise<void> | void;
   dispose(): void;

@@ -20,6 +20,7 @@ import { type GenerationResult, type GenerationRun, streamGenerate } from "./gen
 import type { TokenEvent } from "./generated-row.ts";
 import { type GenerateOptions, type GenerateOptionsInput, parseGenerateOptions } from "./options.ts";
 import { openProgramCache, type ProgramCache, smallestCachedBytes } from "./program-cache.ts";
+import { createPromptCache } from "./prompt-cache.ts";
 import type { DecodingSession } from "./session.ts";
 import type { ModelTensors } from "./weight-ports.ts";
 import { loadWeights } from "./weights.ts";
@@ -140,6 +141,8 @@ export interface TextGeneratorOptions extends Pick<CpmAntSessionOptions, "prompt
   readonly draft?: TextModel | "lookup" | undefined;
   /** Most guesses in one pass. Default 8. */
   readonly maxDraftTokens?: number | undefined;
+  /** Bytes for the states of prompts that were read, in case the same ones come again. Default 64 MiB; 0 keeps none. */
+  readonly promptCacheBytes?: number | undefined;
   /** More than this is not asked of memory for keys, values and attention scores. Default: no limit. */
   readonly memoryLimitBytes?: number | undefined;
   /**
@@ -177,11 +180,13 @@ export function createTextGenerator(
     memoryBudgetBytes,
     draft,
     maxDraftTokens,
+    promptCacheBytes = 64 * 2 ** 20,
     ...sessionOptions
   }: TextGeneratorOptions = {},
 ): TextGenerator {
   let session: DecodingSession | undefined;
   let draftSession: DecodingSession | undefined;
+  const promptCache = promptCacheBytes > 0 ? createPromptCache(promptCacheBytes) : undefined;
   if (typeof draft === "object") checkSameVocabulary(tokenizer, draft.tokenizer);
   const idTokenizer = {
     eosId: tokenizer.eosId,
@@ -240,7 +245,7 @@ export function createTextGenerator(
       const ids = prompts.map((prompt) => prompt.ids);
       const decoding = takingTurns(await sessionFor(promptTokens + options.maxTokens, bytes));
       const drafter = options.mode === "beam" ? undefined : await drafterFor(promptTokens + options.maxTokens);
-      const running = { ...(drafter && { drafter, maxDraftTokens }), ...run };
+      const running = { promptCache, ...(drafter && { drafter, maxDraftTokens }), ...run };
       return { ...(yield* streamGenerate(decoding, idTokenizer, ids, options, running)), prompts };
     },
     dispose() {
@@ -248,6 +253,7 @@ export function createTextGenerator(
       session = undefined;
       draftSession?.dispose();
       draftSession = undefined;
+      promptCache?.clear();
     },
   };
 }
@@ -292,6 +298,9 @@ function takingTurns(session: DecodingSession): DecodingSession {
       return session.extend(tokens, logits);
     },
     truncate: (removed) => session.truncate(removed),
+    stateBytes: (row) => session.stateBytes(row),
+    save: (row) => session.save(row),
+    load: (states) => session.load(states),
     reorder: (sources) => session.reorder(sources),
     dispose: () => session.dispose(),
   };

@@ -114,6 +114,14 @@ export function createFakeSession({
         return tokens.slice(0, kept);
       });
     },
+    stateBytes: (row) => 4 * rows[row]!.length,
+    save: (row) => ({ length: rows[row]!.length, promptLength: given[row]!, parts: [Float32Array.from(rows[row]!)] }),
+    load(states) {
+      returned.fill(Number.NaN);
+      rows = states.map(({ parts }) => Array.from(parts[0]!));
+      given = states.map(({ promptLength }) => promptLength);
+      calls.push(`load ${rows.length}`);
+    },
     async reorder(sources) {
       await call("reorder", () => {
         given = Array.from(sources, (source) => given[source]!);
