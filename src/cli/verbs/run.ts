@@ -12,6 +12,7 @@ import { runMessages as messages } from "../messages/run.ts";
 import { memoryBudgetBytes, shownText } from "../model-session.ts";
 import { bytesSchema, formatInteger, formatNumber } from "../quantity.ts";
 import { renderError } from "../render-error.ts";
+import { renderFacts } from "../table.ts";
 import { linesOf } from "../text-input.ts";
 
 /** What `/set` changes. */
@@ -108,8 +109,20 @@ function command(line: string, settings: Record<string, unknown>, context: Comma
     const all = parseGenerateOptions(settings as GenerateOptionsInput) as unknown as Record<string, unknown>;
     print(context, settable.map((setting) => `${setting} ${all[setting]}`).join("\n"));
   } else if (name === "/help" || name === "/set") {
-    print(context, say(context, messages.help, { names: settable.join(", ") }));
+    print(context, renderFacts(helpLines(context)));
   } else note(context, say(context, messages.unknownCommand, { command: name }));
+}
+
+function helpLines(context: CommandContext): [string, string][] {
+  return [
+    [say(context, messages.lineText), say(context, messages.continues)],
+    [say(context, messages.lineEmpty), say(context, messages.goesOn)],
+    [say(context, messages.linePlus), say(context, messages.appends)],
+    ["/again", say(context, messages.again)],
+    ["/set", say(context, messages.sets, { names: settable.join(", ") })],
+    ["/show", say(context, messages.shows)],
+    ["/quit", say(context, messages.quits)],
+  ];
 }
 
 /** Writes what the model adds as it appears; resolves to it. */
