@@ -21,6 +21,7 @@ function codesInSources(): Map<string, string> {
       codes.set(code, path.pathname.split("/").slice(-3).join("/"));
     }
   }
+  codes.delete("CPM_DELTA"); // the type of a delta file that PEFT does not know
   for (const variable of ["CPM_LANG", "CPM_LIVE_CACHE", "CPM_POWERCAP", "CPM_NVIDIA_SMI"]) codes.delete(variable); // of the environment
   return codes;
 }
