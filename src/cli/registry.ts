@@ -99,6 +99,19 @@ export const verbs: readonly Verb[] = [
     load: () => import("./verbs/runs.ts"),
   },
   {
+    name: "tune",
+    summary: {
+      zh: "增量微调：训练少量参数，基座不动",
+      en: "delta tuning: train a few parameters, the base stays as it is",
+    },
+    load: () => import("./verbs/tune.ts"),
+  },
+  {
+    name: "merge",
+    summary: { zh: "把增量并入权重，或从中取出", en: "put a delta into the weights, or take it out" },
+    load: () => import("./verbs/merge.ts"),
+  },
+  {
     name: "live",
     summary: { zh: "把训练过程直播成网页", en: "show runs live on web pages" },
     load: () => import("./verbs/live.ts"),

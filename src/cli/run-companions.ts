@@ -6,7 +6,11 @@ import { pretrainMessages as messages } from "./messages/pretrain.ts";
 import type { Recipe } from "./run-recipe.ts";
 
 /** The record's writer with daily logs beside it. */
-export async function withLogs(record: RunWriter, { log, steps }: Recipe, context: CommandContext): Promise<RunWriter> {
+export async function withLogs(
+  record: RunWriter,
+  { log, steps }: Pick<Recipe, "log" | "steps">,
+  context: CommandContext,
+): Promise<RunWriter> {
   const [{ createDailyLog, withDailyLogs }, { parseDayRule }, { readEvents }] = await Promise.all([
     import("../live/daily-log.ts"),
     import("../live/day.ts"),

@@ -15,7 +15,7 @@ const defaultPrompts = ["春天", "从前有", "今天"];
 
 export interface Recording {
   readonly writer: RunWriter;
-  readonly recipe: Recipe;
+  readonly recipe: Pick<Recipe, "for" | "steps" | "sampleTokens" | "samplePrompts" | "seed">;
   readonly config: ModelConfig;
   readonly vocabularyText: string;
   readonly runtime: import("../runtime/runtime.ts").Runtime;
@@ -91,11 +91,11 @@ export function createRecorder(
       );
       if (context.json) print(context, JSON.stringify({ event: "validation", ...validation }));
     },
-    onSamples: async (step, parameters) => {
+    onSamples: async (step, parameters, trainee) => {
       const { createTextGenerator } = await import("../infer/index.ts");
       const { createAntTokenizer, parseVocabulary } = await import("../tokenizer/index.ts");
       const tokenizer = createAntTokenizer(parseVocabulary(new TextEncoder().encode(vocabularyText)));
-      const model = { config, tokenizer, parameters: parameters.tensors };
+      const model = { config, tokenizer, parameters: trainee.tensors(parameters), grafts: trainee.grafts };
       const generator = createTextGenerator(runtime, model, { weights: "shared" });
       try {
         const samples: { prompt: string; text: string }[] = [];

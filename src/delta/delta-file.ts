@@ -1,7 +1,7 @@
 /**
  * A delta on disk: a folder of the shape that PEFT uses.
  *
- *     adapter_config.json           PEFT's, where PEFT has the method; else the type `CPM_DELTA`, which PEFT refuses
+ *     adapter_config.json           PEFT's, where PEFT has the method; else the type `CPM-LIVE`, which PEFT refuses
  *     adapter_model.safetensors     PEFT's names and scales, or our own
  *     delta.json                    methods with all options, the base's SHA-256 and sizes
  *
@@ -31,7 +31,7 @@ export const deltaFiles = {
   own: "delta.json",
 } as const;
 
-const ownType = "CPM_DELTA";
+const ownType = "CPM-LIVE";
 const jsonLimitBytes = 4 * 2 ** 20;
 /** Methods of one delta. */
 const mostParts = 64;

@@ -19,3 +19,4 @@ export { type DeltaSpec, methodOf, methods } from "./methods/index.ts";
 export { type Place, type PlaceKind, placesOf } from "./places.ts";
 export { type PlaceSelection, selectPlaces } from "./select-places.ts";
 export { type TrainableTree, type TreeNode, trainableTree } from "./trainable-tree.ts";
+export { type OpenedTunedModel, openTunedModel } from "./tuned-model.ts";

@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { type Checkpoint, findWeights, openCheckpoint } from "../checkpoint/index.ts";
 import { layerMask, type ModelConfig } from "../model/config.ts";
 import { cacheWidth } from "../model/cpm-ant.ts";
+import type { Grafts } from "../model/graft.ts";
 import { names } from "../model/parameters.ts";
 import type { DeviceTensor, Runtime } from "../runtime/runtime.ts";
 import { createAntTokenizer, createDetokenizer, readVocabulary, type Tokenizer } from "../tokenizer/index.ts";
@@ -34,6 +35,8 @@ export interface TextModel {
   readonly tokenizer: Tokenizer;
   /** float32, by CPM-Live's names. */
   readonly parameters: ReadonlyMap<string, DeviceTensor>;
+  /** Of a delta, whose tensors are among the parameters by name. */
+  readonly grafts?: Grafts | undefined;
   /** Where its compiled programs are kept, if they are. */
   readonly cache?: ProgramCache | undefined;
 }
@@ -174,7 +177,7 @@ export interface TextGenerator {
  * compiled at the first run, and again when a later one needs more room. */
 export function createTextGenerator(
   runtime: Runtime,
-  { config, tokenizer, parameters, cache }: TextModel,
+  { config, tokenizer, parameters, grafts, cache }: TextModel,
   {
     memoryLimitBytes = Number.POSITIVE_INFINITY,
     memoryBudgetBytes,
@@ -225,6 +228,7 @@ export function createTextGenerator(
     session = await createCpmAntSession(runtime, config, parameters, {
       ...sessionOptions,
       capacityTokens,
+      grafts,
       cache,
       ...(memoryBudgetBytes !== undefined && {
         layerLimitBytes: () => layerBudget(memoryBudgetBytes, decodingBytes, parameters),

@@ -10,6 +10,7 @@ import type { Moments } from "./adamw.ts";
 import type { Arena } from "./arena.ts";
 import { expendable, listCheckpoints, type Retention, type Snapshot, type TrainState } from "./checkpoint.ts";
 import type { SentError, WriteAnswer, WriteRequest } from "./checkpoint-worker.ts";
+import type { CheckpointDelta } from "./trainee.ts";
 
 export interface CheckpointReport {
   readonly step: number;
@@ -28,6 +29,8 @@ export interface CheckpointWriterInput {
   readonly folder: string;
   readonly retention: Retention;
   readonly config: ModelConfig;
+  /** The parameters are a delta's. */
+  readonly delta?: CheckpointDelta | undefined;
   readonly vocabularyText: string;
   readonly parameters: Arena;
   readonly moments: Moments;
@@ -46,7 +49,7 @@ export interface CheckpointWriter {
 }
 
 export function createCheckpointWriter(input: CheckpointWriterInput): CheckpointWriter {
-  const { folder, retention, config, vocabularyText, parameters, moments, now } = input;
+  const { folder, retention, config, delta, vocabularyText, parameters, moments, now } = input;
   let pending: Promise<void> = Promise.resolve();
   let failure: { readonly error: unknown } | undefined;
   let thread: WriterThread | undefined;
@@ -85,7 +88,11 @@ export function createCheckpointWriter(input: CheckpointWriterInput): Checkpoint
       const askedMs = now();
       await settled();
       const state = structuredClone(given);
-      const content = { config, layout: parameters.layout, snapshot: takeSnapshot(), state, vocabularyText };
+      const { offsets, elements } = parameters.layout;
+      // A delta's parameters have functions, which cannot cross threads.
+      const named = parameters.layout.parameters.map(({ name, shape }) => ({ name, shape }));
+      const layout = { parameters: named, offsets, elements, groups: [] };
+      const content = { config, delta, layout, snapshot: takeSnapshot(), state, vocabularyText };
       const startMs = now();
       thread ??= startWriterThread();
       pending = thread.write({ folder, content }).then(

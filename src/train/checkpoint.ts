@@ -1,7 +1,8 @@
 /**
  * A training run's checkpoint: a folder with everything that going on exactly needs.
  *
- *     config.json, model.safetensors, vocab.txt    the model, as any command opens it
+ *     config.json, model.safetensors, vocab.txt    the model, as any command opens it; or of a delta
+ *     adapter_*, delta.json, trained.safetensors   its files, as any command opens them, and its parameters
  *     optimizer.safetensors                        first and second moments: "m.NAME", "v.NAME", and "ema.NAME"
  *     state.json                                   counters, schedule, data position, guard
  *     manifest.json                                size and SHA-256 of each of these
@@ -23,11 +24,16 @@ import {
   type WritableTensor,
   writeSafetensors,
 } from "../checkpoint/index.ts";
+import { attachDelta, finishDelta, writeDelta } from "../delta/index.ts";
 import type { ModelConfig } from "../model/config.ts";
+import { elementCount } from "../runtime/dtype.ts";
 import { fileErrorOf, writeFileAtomic, writeFolderAtomic } from "../util/atomic-file.ts";
 import { CheckpointError, ConfigError } from "../util/error.ts";
 import type { ArenaLayout } from "./arena.ts";
+import type { CheckpointDelta } from "./trainee.ts";
 
+/** A delta's parameters as they are trained; its files for others may have a simpler form. */
+const trainedFile = "trained.safetensors";
 const optimizerFile = "optimizer.safetensors";
 const stateFile = "state.json";
 const vocabularyFile = "vocab.txt";
@@ -63,6 +69,8 @@ export interface Snapshot {
 
 export interface CheckpointContent {
   readonly config: ModelConfig;
+  /** The parameters are a delta's on a model of this config. */
+  readonly delta?: CheckpointDelta | undefined;
   readonly layout: ArenaLayout;
   readonly snapshot: Snapshot;
   readonly state: TrainState;
@@ -86,7 +94,7 @@ export async function writeCheckpoint(
   folder: string,
   content: CheckpointContent,
 ): Promise<{ path: string; bytes: number }> {
-  const { config, layout, snapshot, state, vocabularyText } = content;
+  const { config, delta, layout, snapshot, state, vocabularyText } = content;
   const path = join(folder, checkpointName(state.step));
   let bytes = 0;
   // Of an attempt before, at the same step.
@@ -94,9 +102,14 @@ export async function writeCheckpoint(
     throw fileErrorOf(error, "write", path);
   });
   await writeFolderAtomic(path, async (aside) => {
-    await saveCheckpoint(aside, config, tensorsOf(layout, "", snapshot.parameters), {
-      files: { [vocabularyFile]: vocabularyText },
-    });
+    if (delta) {
+      await writeSafetensors(join(aside, trainedFile), tensorsOf(layout, "", snapshot.parameters));
+      await writeFinished(aside, config, delta, layout, snapshot.parameters);
+    } else {
+      await saveCheckpoint(aside, config, tensorsOf(layout, "", snapshot.parameters), {
+        files: { [vocabularyFile]: vocabularyText },
+      });
+    }
     await writeSafetensors(join(aside, optimizerFile), [
       ...tensorsOf(layout, "m.", snapshot.first),
       ...tensorsOf(layout, "v.", snapshot.second),
@@ -111,6 +124,22 @@ export async function writeCheckpoint(
     await writeFileAtomic(join(aside, manifestFile), `${JSON.stringify(manifest, undefined, 1)}\n`);
   });
   return { path, bytes };
+}
+
+/** A delta's own files: what others open. */
+async function writeFinished(
+  folder: string,
+  base: ModelConfig,
+  { specs, baseSha256, use, frozen }: CheckpointDelta,
+  layout: ArenaLayout,
+  flat: Float32Array,
+): Promise<void> {
+  const values = new Map(frozen);
+  for (const { name, shape } of layout.parameters) {
+    const start = layout.offsets.get(name)!;
+    values.set(name, flat.subarray(start, start + elementCount(shape)));
+  }
+  await writeDelta(folder, finishDelta({ delta: attachDelta(base, specs), values }), { baseSha256, use });
 }
 
 function tensorsOf(layout: ArenaLayout, prefix: string, flat: Float32Array): WritableTensor[] {
@@ -177,12 +206,12 @@ export async function readCheckpoint(
   layout: ArenaLayout,
 ): Promise<{ state: TrainState; snapshot: Snapshot }> {
   const bad = badCheckpoint(path);
-  await verifyFiles(path, bad);
+  const { weightsFile } = await verifyFiles(path, bad);
   const state = await readJson(join(path, stateFile), trainStateSchema, bad);
   const parameters = new Float32Array(layout.elements);
   const first = new Float32Array(layout.elements);
   const second = new Float32Array(layout.elements);
-  await fill(join(path, "model.safetensors"), layout, [["", parameters]], bad);
+  await fill(join(path, weightsFile), layout, [["", parameters]], bad);
   let ema: Float32Array | undefined;
   const found = await fill(
     join(path, optimizerFile),
@@ -212,8 +241,8 @@ function badCheckpoint(path: string): Bad {
     });
 }
 
-/** Compares every file with the manifest. */
-async function verifyFiles(path: string, bad: Bad): Promise<void> {
+/** Compares every file with the manifest. The weights are a model's or a delta's. */
+async function verifyFiles(path: string, bad: Bad): Promise<{ readonly weightsFile: string }> {
   const manifest = await readJson(join(path, manifestFile), manifestSchema, bad);
   for (const [name, expected] of Object.entries(manifest)) {
     if (!/^[\w.-]+$/.test(name)) throw bad("its manifest names a file outside", path, name);
@@ -224,9 +253,11 @@ async function verifyFiles(path: string, bad: Bad): Promise<void> {
     const found = await fingerprint(file);
     if (found.sha256 !== expected.sha256) throw bad("a file's checksum differs", file);
   }
-  for (const name of ["model.safetensors", optimizerFile, stateFile]) {
+  const weightsFile = trainedFile in manifest ? trainedFile : "model.safetensors";
+  for (const name of [weightsFile, optimizerFile, stateFile]) {
     if (!(name in manifest)) throw bad("its manifest lacks a file", path, name);
   }
+  return { weightsFile };
 }
 
 /**

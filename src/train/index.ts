@@ -32,3 +32,4 @@ export { learningRateAt, parseSchedule, type Schedule, scheduleSchema } from "./
 export { scheduleStage, stageName } from "./stages.ts";
 export { createTrainingStep, type GradientOptions, type TrainingStep, type TrainingStepOptions } from "./step.ts";
 export { readTextCorpus, type TextCorpus, type TextCorpusOptions } from "./text-corpus.ts";
+export { type Trainee, type TunedDeltaInput, tunedDelta, wholeModel } from "./trainee.ts";

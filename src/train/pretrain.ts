@@ -12,7 +12,6 @@ import type { RecomputePolicy } from "../graph/index.ts";
 import { countTargets, type ModelBatch } from "../model/batch.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { trainingFlops } from "../model/flops.ts";
-import { parameterTable } from "../model/parameters.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 import { CheckpointError, DataError } from "../util/error.ts";
 import { createOwner } from "../util/owner.ts";
@@ -31,14 +30,14 @@ import {
 import { type CheckpointReport, createCheckpointWriter } from "./checkpoint-writer.ts";
 import { createGuard, type GuardOptions, type Verdict } from "./guard.ts";
 import { heldOutLosses, type Validation } from "./held-out-losses.ts";
-import { initializeParameter } from "./initialize.ts";
 import { createLossScale, type LossScaleOptions } from "./loss-scale.ts";
-import { groupOf, type OptimizerOptions } from "./optimizer-options.ts";
+import { groupOf, type OptimizerOptions, type ParameterGroup } from "./optimizer-options.ts";
 import { createStatisticsTaker, type ParameterStatistics } from "./parameter-statistics.ts";
 import { type GeometryRamp, geometryAt } from "./ramp.ts";
 import { learningRateAt, type Schedule } from "./schedule.ts";
 import { stageName } from "./stages.ts";
-import { createTrainingStep, type TrainingStep } from "./step.ts";
+import type { TrainingStep } from "./step.ts";
+import { type Trainee, wholeModel } from "./trainee.ts";
 import { gradientsOf, lossesBySource, withAverage } from "./update.ts";
 
 export type { CheckpointReport } from "./checkpoint-writer.ts";
@@ -124,7 +123,7 @@ export interface PretrainHooks {
   onData?(step: number, change: DataChange): void;
   onValidation?(validation: Validation): void;
   /** The weights may be read until the promise settles. */
-  onSamples?(step: number, parameters: Arena): Promise<void>;
+  onSamples?(step: number, parameters: Arena, trainee: Trainee): Promise<void>;
   onParameters?(step: number, statistics: readonly ParameterStatistics[]): void;
   onCheckpoint?(report: CheckpointReport): void;
   onIntervention?(intervention: Intervention): Promise<void> | void;
@@ -147,6 +146,8 @@ export interface PretrainResult {
 export interface PretrainInput {
   readonly runtime: Runtime;
   readonly config: ModelConfig;
+  /** What is trained; default the whole model. */
+  readonly trainee?: Trainee | undefined;
   readonly source: BatchSource;
   readonly vocabularyText: string;
   /** Where checkpoints are and go. */
@@ -168,9 +169,10 @@ export async function pretrain(
   hooks: PretrainHooks,
 ): Promise<PretrainResult> {
   const { runtime, config, source, vocabularyText, checkpoints } = input;
-  const { ema, groups } = settings.optimizer;
-  const table = parameterTable(config);
-  const layout = arenaLayout(table, groupOf(groups, table));
+  const trainee = input.trainee ?? wholeModel(runtime, config);
+  const { ema } = settings.optimizer;
+  const groups: ParameterGroup[] = [...trainee.groups, ...settings.optimizer.groups];
+  const layout = arenaLayout(trainee.parameters, groupOf(groups, trainee.parameters));
   const owner = createOwner();
   const { own } = owner;
   const arena = () => own(createArena(runtime, layout));
@@ -179,7 +181,9 @@ export async function pretrain(
     const parameters = arena();
     const gradients = arena();
     const moments: Moments = { first: arena(), second: arena(), ...(ema && { ema: arena() }) };
-    const optimizer = own(await createAdamW(runtime, parameters, gradients, moments, settings.optimizer));
+    const optimizer = own(
+      await createAdamW(runtime, parameters, gradients, moments, { ...settings.optimizer, groups }),
+    );
     const guard = createGuard(settings.guard);
     const lossScale = settings.compute === "float16" ? createLossScale(settings.lossScale) : undefined;
     let step = 0;
@@ -223,10 +227,10 @@ export async function pretrain(
       }
     }
     if (resumedFrom === undefined) {
-      for (const parameter of table) {
+      for (const parameter of layout.parameters) {
         const tensor = parameters.tensors.get(parameter.name)!;
         const values = new Float32Array(tensor.byteLength / 4);
-        initializeParameter(parameter, values, settings.seed);
+        await trainee.initialize(parameter, values, settings.seed);
         runtime.write(tensor, values);
       }
       if (moments.ema) runtime.write(moments.ema.flat, parameters.flat.view());
@@ -244,7 +248,7 @@ export async function pretrain(
       const { recompute, zLoss, compute, seed } = settings;
       const dropout = { rate: config.dropout, seed };
       const options = { ...geometry, packed: source.packed, recompute, zLoss, compute, dropout };
-      training = await createTrainingStep(runtime, config, parameters, gradients, options);
+      training = await trainee.createStep(parameters, gradients, options);
       trainingKey = key;
       return training;
     };
@@ -260,7 +264,8 @@ export async function pretrain(
     const writer = createCheckpointWriter({
       folder: checkpoints,
       retention: settings.retention,
-      config,
+      config: trainee.base,
+      delta: trainee.delta,
       vocabularyText,
       parameters,
       moments,
@@ -369,7 +374,7 @@ export async function pretrain(
         ms,
         dataMs,
         tokensPerSecond: ms > 0 ? (1000 * tokens) / ms : 0,
-        flops: batches.reduce((sum, { batch }) => sum + flopsOf(config, batch), 0),
+        flops: batches.reduce((sum, { batch }) => sum + flopsOf(trainee, batch), 0),
         epoch: feed.epoch,
         geometry,
         ...(lossScale && { lossScale: gradientScale }),
@@ -397,7 +402,7 @@ export async function pretrain(
       const isBest = (due(settings.every.validation) || step === settings.steps) && (await validate(geometry));
       if (due(settings.every.parameters)) hooks.onParameters?.(step, await statistics!.take());
       if (due(settings.every.samples)) {
-        await withAverage(runtime, parameters, judged, async () => hooks.onSamples?.(step, parameters));
+        await withAverage(runtime, parameters, judged, async () => hooks.onSamples?.(step, parameters, trainee));
       }
       // A resume from before a change of the data would meet it at another step: the position with it is saved at once.
       const isOther = settings.every.checkpoint > 0 && changes.some(({ what }) => what !== "length");
@@ -423,8 +428,9 @@ export async function pretrain(
   }
 }
 
-function flopsOf(config: ModelConfig, batch: ModelBatch): number {
-  return trainingFlops(config, { rows: batch.rows, columns: batch.columns, headPositions: countTargets(batch) });
+function flopsOf({ config, passes }: Trainee, batch: ModelBatch): number {
+  const whole = trainingFlops(config, { rows: batch.rows, columns: batch.columns, headPositions: countTargets(batch) });
+  return (whole * passes) / 3;
 }
 
 /** Of the time that a run is paced by: warm-up is in updates, but no longer than this. */

@@ -22,4 +22,12 @@ export const taskErrors: ErrorEntries = {
     en: "A row has no room for input and answer.",
     remedy: { zh: "放宽行的长度，或缩短答案。", en: "Allow longer rows or shorter answers." },
   },
+  CPM_TASK_EMPTY: {
+    zh: "没有可供训练的样本。",
+    en: "The files of a task give no row to train on.",
+    remedy: {
+      zh: "用 cpm data view --task 查看样本变成什么。",
+      en: "Look at what samples become with cpm data view --task.",
+    },
+  },
 };

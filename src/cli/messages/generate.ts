@@ -18,8 +18,14 @@ export const generateMessages = defineMessages({
     en: "vocabulary file; by default vocab.txt or ant.txt beside the weights",
   },
   config: { zh: "模型的 config.json", en: "the model's config.json" },
-  promptTask: { zh: "用哪个任务的软提示", en: "the task whose soft prompt stands in front" },
-  segment: { zh: "文本属于哪个分段", en: "the segment that the text belongs to" },
+  promptTask: {
+    zh: "用哪个任务的软提示；缺省为 2，或增量训练时的任务",
+    en: "the task whose soft prompt stands in front; by default 2, or that which the delta was tuned with",
+  },
+  segment: {
+    zh: "文本属于哪个分段；缺省为 2，或增量训练时的分段",
+    en: "the segment that the text belongs to; by default 2, or that which the delta was tuned with",
+  },
   device: {
     zh: "在哪种设备上计算：webgpu 需要显卡驱动（Linux 上为 Vulkan），cuda 需要带 CUDA 的 ONNX Runtime",
     en: "what computes: webgpu needs a graphics driver (Vulkan on Linux), cuda an ONNX Runtime built with it",

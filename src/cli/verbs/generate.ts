@@ -1,9 +1,11 @@
 /** `cpm generate`: texts in, what a model makes of them out, as it appears or as JSON Lines. */
 import { readFile, stat } from "node:fs/promises";
 import { z } from "zod";
+import type { OpenedTunedModel } from "../../delta/index.ts";
 import type { ResponseFormat } from "../../infer/constraint/response-format.ts";
-import type { TextGenerator, TextResult, TokenEvent } from "../../infer/index.ts";
+import type { OpenTextModelOptions, TextGenerator, TextResult, TokenEvent } from "../../infer/index.ts";
 import { GenerateOptionsSchema } from "../../infer/options.ts";
+import type { Runtime } from "../../runtime/index.ts";
 import { fileErrorOf } from "../../util/atomic-file.ts";
 import { userCacheFolder } from "../../util/cache-folder.ts";
 import { ConfigError } from "../../util/error.ts";
@@ -11,6 +13,7 @@ import { defineCommand } from "../command.ts";
 import { type CommandContext, note, print, say } from "../context.ts";
 import { freeMemoryBytes } from "../machine.ts";
 import { generateMessages as messages } from "../messages/generate.ts";
+import { tuneMessages } from "../messages/tune.ts";
 import { memoryBudgetBytes, shownText } from "../model-session.ts";
 import { bytesSchema, formatDuration, formatInteger, formatNumber } from "../quantity.ts";
 import { fileLines, linesOf } from "../text-input.ts";
@@ -92,8 +95,14 @@ export default defineCommand({
     logitBias: settings.logitBias
       .describe(messages.logitBias.en)
       .meta({ zh: messages.logitBias.zh, placeholder: "MAP" }),
-    promptTask: z.int().min(0).default(2).describe(messages.promptTask.en).meta({ zh: messages.promptTask.zh }),
-    segment: z.int().min(1).default(2).describe(messages.segment.en).meta({ zh: messages.segment.zh }),
+    delta: z
+      .string()
+      .min(1)
+      .optional()
+      .describe(tuneMessages.deltaOption.en)
+      .meta({ zh: tuneMessages.deltaOption.zh, placeholder: "PATH" }),
+    promptTask: z.int().min(0).optional().describe(messages.promptTask.en).meta({ zh: messages.promptTask.zh }),
+    segment: z.int().min(1).optional().describe(messages.segment.en).meta({ zh: messages.segment.zh }),
     device: z
       .enum(["cpu", "webgpu", "cuda"])
       .default("cpu")
@@ -110,6 +119,7 @@ export default defineCommand({
       file,
       vocab,
       config,
+      delta,
       promptTask,
       segment,
       threads,
@@ -137,11 +147,13 @@ export default defineCommand({
       import("../../infer/index.ts"),
     ]);
     using runtime = createNativeRuntime({ device, ...(threads !== undefined && { threads }) });
-    const opened = await openTextModel(runtime, model, {
+    const opening = {
       configPath: config,
       vocabularyPath: vocab,
       ...(cache && { cacheFolder: userCacheFolder(context.env), alwaysCache: memory !== undefined }),
-    });
+    };
+    const tuned = delta === undefined ? undefined : await openWith(runtime, model, delta, opening, context);
+    const opened = tuned ?? (await openTextModel(runtime, model, opening));
     const drafting =
       draft === undefined
         ? undefined
@@ -151,8 +163,9 @@ export default defineCommand({
     if (opened.assumptions.length > 0)
       note(context, say(context, messages.assumed, { what: opened.assumptions.join("; ") }));
     const generator = createTextGenerator(runtime, opened, {
-      promptTask,
-      segment,
+      // A delta was tuned under a soft prompt and in a segment: it is used under the same.
+      promptTask: promptTask ?? tuned?.delta.use?.promptTask ?? 2,
+      segment: segment ?? tuned?.delta.use?.segment ?? 2,
       memoryLimitBytes: freeMemoryBytes(),
       draft: drafting ?? (lookup ? "lookup" : undefined),
       maxDraftTokens: draftTokens,
@@ -232,6 +245,20 @@ async function formatOf(
   if (schema !== undefined) formats.push({ type: "json_schema", schema: await readSchema(schema) });
   if (formats.length > 1) throw new ConfigError("CPM_CLI_USAGE", say(context, messages.severalFormats));
   return formats[0] ?? { type: "text" };
+}
+
+async function openWith(
+  runtime: Runtime,
+  model: string,
+  path: string,
+  opening: OpenTextModelOptions,
+  context: CommandContext,
+): Promise<OpenedTunedModel> {
+  const { openTunedModel } = await import("../../delta/index.ts");
+  const opened = await openTunedModel(runtime, model, path, opening);
+  const methods = opened.delta.delta.parts.map(({ method }) => method.name).join(", ");
+  note(context, say(context, tuneMessages.deltaUsed, { methods }));
+  return opened;
 }
 
 async function promptsOf(

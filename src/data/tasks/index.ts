@@ -27,6 +27,7 @@ export {
   type TaskSample,
 } from "./sample.ts";
 export type { Task } from "./task.ts";
+export { createTaskBatches, type TaskBatchesInput } from "./task-batches.ts";
 export {
   rowColumns,
   type TaskExample,
