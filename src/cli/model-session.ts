@@ -1,6 +1,29 @@
-/** What the verbs that generate share: how much memory they may keep, and how a terminal shows a model's text. */
+/** What the verbs that open a model share: options, how much memory they may keep, how a terminal shows a model's text. */
+import { z } from "zod";
 import type { CommandContext } from "./context.ts";
 import { memoryLimitBytes } from "./machine.ts";
+import { modelMessages as messages } from "./messages/model.ts";
+import { bytesSchema } from "./quantity.ts";
+
+const file = () => z.string().min(1).optional();
+
+/** Options of opening a model. */
+export const modelFields = {
+  vocab: file().describe(messages.vocab.en).meta({ zh: messages.vocab.zh, placeholder: "FILE" }),
+  config: file().describe(messages.config.en).meta({ zh: messages.config.zh, placeholder: "FILE" }),
+  threads: z.int().min(1).max(1024).optional().describe(messages.threads.en).meta({ zh: messages.threads.zh }),
+};
+
+/** Options of where and within what it computes. */
+export const hardwareFields = {
+  device: z
+    .enum(["cpu", "webgpu", "cuda"])
+    .default("cpu")
+    .describe(messages.device.en)
+    .meta({ zh: messages.device.zh }),
+  memory: bytesSchema().optional().describe(messages.memory.en).meta({ zh: messages.memory.zh, placeholder: "4GiB" }),
+  cache: z.boolean().default(true).describe(messages.cache.en).meta({ zh: messages.cache.zh }),
+};
 
 /** Of a limit from outside some is left to the file cache, which counts there, and to what is not foreseen. */
 const containerShare = 0.87;

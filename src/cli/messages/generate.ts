@@ -13,11 +13,6 @@ export const generateMessages = defineMessages({
     zh: "存放开头的文件，每行一个，空行略过",
     en: "file with the texts to continue, one a line, blank lines left out",
   },
-  vocab: {
-    zh: "词表文件；缺省为权重旁的 vocab.txt 或 ant.txt",
-    en: "vocabulary file; by default vocab.txt or ant.txt beside the weights",
-  },
-  config: { zh: "模型的 config.json", en: "the model's config.json" },
   promptTask: {
     zh: "用哪个任务的软提示；缺省为 2，或增量训练时的任务",
     en: "the task whose soft prompt stands in front; by default 2, or that which the delta was tuned with",
@@ -26,19 +21,6 @@ export const generateMessages = defineMessages({
     zh: "文本属于哪个分段；缺省为 2，或增量训练时的分段",
     en: "the segment that the text belongs to; by default 2, or that which the delta was tuned with",
   },
-  device: {
-    zh: "在哪种设备上计算：webgpu 需要显卡驱动（Linux 上为 Vulkan），cuda 需要带 CUDA 的 ONNX Runtime",
-    en: "what computes: webgpu needs a graphics driver (Vulkan on Linux), cuda an ONNX Runtime built with it",
-  },
-  memory: {
-    zh: "整个进程最多占用的内存；放不下的层留在磁盘上，轮到时再读（缺省为容器限额的 87%）",
-    en: "what the process may keep in memory; layers that do not fit stay on disk and are read in their turn (default: 87 % of a container's limit)",
-  },
-  cache: {
-    zh: "把编译好的程序与打包的权重留在磁盘上，下次直接映射（64 MiB 以上的模型）",
-    en: "keep compiled programs with packed weights on disk and map them the next time (models of 64 MiB and more)",
-  },
-  threads: { zh: "计算使用的线程数", en: "threads to compute with" },
   logitBias: {
     zh: "词元编号到其对数几率增量的映射，如 '{\"17\": -5}'",
     en: "map of token ids to numbers added to their logits, as '{\"17\": -5}'",

@@ -8,16 +8,6 @@ export const runMessages = defineMessages({
     en: "Loads a model once, then reads lines: each begins a new text that the model continues; an empty line lets it go on where it stopped, a line that begins with + is appended to the text so far. /set changes temperature and other settings, /again writes it anew with another seed, /help lists the commands, /quit or Ctrl-D ends.",
   },
   model: { zh: "模型文件夹或单个权重文件", en: "a model's folder or a single weights file" },
-  vocab: {
-    zh: "词表文件；缺省为权重旁的 vocab.txt 或 ant.txt",
-    en: "vocabulary file; by default vocab.txt or ant.txt beside the weights",
-  },
-  memory: {
-    zh: "整个进程最多占用的内存；放不下的层留在磁盘上，轮到时再读",
-    en: "what the process may keep in memory; layers that do not fit stay on disk and are read in their turn",
-  },
-  device: { zh: "在哪种设备上计算", en: "what computes" },
-  threads: { zh: "计算使用的线程数", en: "threads to compute with" },
   example: { zh: "在四吉字节内存里运行", en: "within four gigabytes of memory" },
   ready: {
     zh: "{model}：{parameters} 个参数。输入开头，回车；/help 看命令。",

@@ -14,6 +14,7 @@ import { defineCommand } from "../command.ts";
 import { type CommandContext, note, print, printJson, say } from "../context.ts";
 import { comparisonDocument, type EvaluatedTask, evaluationDocument } from "../eval-report.ts";
 import { evalMessages as messages } from "../messages/eval.ts";
+import { modelFields } from "../model-session.ts";
 import { startProgress } from "../progress.ts";
 import { formatInteger } from "../quantity.ts";
 import { htmlReport, markdownReport, type ReportDocument, terminalReport } from "../report-document.ts";
@@ -72,14 +73,7 @@ const schema = z.object({
     .optional()
     .describe(messages.delta.en)
     .meta({ zh: messages.delta.zh, placeholder: "FOLDER" }),
-  vocab: z.string().min(1).optional().describe(messages.vocab.en).meta({ zh: messages.vocab.zh, placeholder: "FILE" }),
-  config: z
-    .string()
-    .min(1)
-    .optional()
-    .describe(messages.config.en)
-    .meta({ zh: messages.config.zh, placeholder: "FILE" }),
-  threads: z.int().min(1).max(1024).optional().describe(messages.threads.en).meta({ zh: messages.threads.zh }),
+  ...modelFields,
 });
 type Options = z.output<typeof schema>;
 

@@ -14,8 +14,8 @@ import { type CommandContext, note, print, say } from "../context.ts";
 import { freeMemoryBytes } from "../machine.ts";
 import { generateMessages as messages } from "../messages/generate.ts";
 import { tuneMessages } from "../messages/tune.ts";
-import { memoryBudgetBytes, shownText } from "../model-session.ts";
-import { bytesSchema, formatDuration, formatInteger, formatNumber } from "../quantity.ts";
+import { hardwareFields, memoryBudgetBytes, modelFields, shownText } from "../model-session.ts";
+import { formatDuration, formatInteger, formatNumber } from "../quantity.ts";
 import { fileLines, linesOf } from "../text-input.ts";
 import { truncateColumns } from "../text-width.ts";
 
@@ -46,18 +46,8 @@ export default defineCommand({
       .optional()
       .describe(messages.file.en)
       .meta({ zh: messages.file.zh, placeholder: "FILE", alias: "f" }),
-    vocab: z
-      .string()
-      .min(1)
-      .optional()
-      .describe(messages.vocab.en)
-      .meta({ zh: messages.vocab.zh, placeholder: "FILE" }),
-    config: z
-      .string()
-      .min(1)
-      .optional()
-      .describe(messages.config.en)
-      .meta({ zh: messages.config.zh, placeholder: "FILE" }),
+    ...modelFields,
+    ...hardwareFields,
     ...settings,
     jsonObject: z.boolean().default(false).describe(messages.jsonObject.en).meta({ zh: messages.jsonObject.zh }),
     schema: z
@@ -103,14 +93,6 @@ export default defineCommand({
       .meta({ zh: tuneMessages.deltaOption.zh, placeholder: "PATH" }),
     promptTask: z.int().min(0).optional().describe(messages.promptTask.en).meta({ zh: messages.promptTask.zh }),
     segment: z.int().min(1).optional().describe(messages.segment.en).meta({ zh: messages.segment.zh }),
-    device: z
-      .enum(["cpu", "webgpu", "cuda"])
-      .default("cpu")
-      .describe(messages.device.en)
-      .meta({ zh: messages.device.zh }),
-    memory: bytesSchema().optional().describe(messages.memory.en).meta({ zh: messages.memory.zh, placeholder: "4GiB" }),
-    cache: z.boolean().default(true).describe(messages.cache.en).meta({ zh: messages.cache.zh }),
-    threads: z.int().min(1).max(1024).optional().describe(messages.threads.en).meta({ zh: messages.threads.zh }),
   }),
   async run(
     {

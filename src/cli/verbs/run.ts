@@ -9,8 +9,8 @@ import { defineCommand } from "../command.ts";
 import { type CommandContext, note, print, say } from "../context.ts";
 import { freeMemoryBytes } from "../machine.ts";
 import { runMessages as messages } from "../messages/run.ts";
-import { memoryBudgetBytes, shownText } from "../model-session.ts";
-import { bytesSchema, formatInteger, formatNumber } from "../quantity.ts";
+import { hardwareFields, memoryBudgetBytes, modelFields, shownText } from "../model-session.ts";
+import { formatInteger, formatNumber } from "../quantity.ts";
 import { renderError } from "../render-error.ts";
 import { renderFacts } from "../table.ts";
 import { linesOf } from "../text-input.ts";
@@ -28,25 +28,19 @@ export default defineCommand({
       .string()
       .describe(messages.model.en)
       .meta({ zh: messages.model.zh, positional: true, placeholder: "MODEL" }),
-    vocab: z.string().optional().describe(messages.vocab.en).meta({ zh: messages.vocab.zh, placeholder: "FILE" }),
-    memory: bytesSchema().optional().describe(messages.memory.en).meta({ zh: messages.memory.zh, placeholder: "4GiB" }),
-    device: z
-      .enum(["cpu", "webgpu", "cuda"])
-      .default("cpu")
-      .describe(messages.device.en)
-      .meta({ zh: messages.device.zh }),
-    threads: z.int().min(1).max(1024).optional().describe(messages.threads.en).meta({ zh: messages.threads.zh }),
+    ...modelFields,
+    ...hardwareFields,
   }),
-  async run({ model, vocab, memory, device, threads }, context) {
+  async run({ model, vocab, config, memory, device, threads, cache }, context) {
     const [{ createNativeRuntime }, { createTextGenerator, openTextModel }] = await Promise.all([
       import("../../runtime/index.ts"),
       import("../../infer/index.ts"),
     ]);
     using runtime = createNativeRuntime({ device, ...(threads !== undefined && { threads }) });
     const opened = await openTextModel(runtime, model, {
+      configPath: config,
       vocabularyPath: vocab,
-      cacheFolder: userCacheFolder(context.env),
-      alwaysCache: memory !== undefined,
+      ...(cache && { cacheFolder: userCacheFolder(context.env), alwaysCache: memory !== undefined }),
     });
     const generator = createTextGenerator(runtime, opened, {
       memoryLimitBytes: freeMemoryBytes(),
