@@ -13,6 +13,7 @@ import type { DeviceTensor, Program, ProgramSource, Runtime } from "../runtime/r
 import { ConfigError } from "../util/error.ts";
 import type { ProgramCache } from "./program-cache.ts";
 import {
+  type CacheType,
   cachedAttentionProgram,
   decodeEmbedProgram,
   finishProgram,
@@ -61,6 +62,8 @@ export interface CompileModelOptions {
   /** S: slots of a row's cache, the soft prompt included. */
   readonly slots: number;
   readonly weights: "packed" | "shared";
+  /** Of keys and values. */
+  readonly cacheType: CacheType;
   /** Changes to the programs, whose tensors are among the model's by name. */
   readonly grafts?: Grafts | undefined;
   /** Where programs with packed weights are kept. */
@@ -82,7 +85,7 @@ export async function compileModel(
   runtime: Runtime,
   config: ModelConfig,
   tensors: ModelTensors,
-  { slots, weights, grafts, cache, layerLimitBytes }: CompileModelOptions,
+  { slots, weights, cacheType, grafts, cache, layerLimitBytes }: CompileModelOptions,
 ): Promise<CompiledModel> {
   const owned: Program[] = [];
   const dispose = () => {
@@ -160,7 +163,7 @@ export async function compileModel(
       prefillBias: await open(withWeights(prefillBiasProgram(config), [["table", names.positionBias]], tensors)),
       decodeEmbed: await open(withWeights(decodeEmbedProgram(config), [token, segment], tensors)),
       promptAttention: await compile(promptAttentionProgram(config, withPrefix)),
-      cachedAttention: await compile(cachedAttentionProgram(config, slots)),
+      cachedAttention: await compile(cachedAttentionProgram(config, slots, cacheType)),
       logits: await weighted("logits", filled(logitsProgram(config, head), [norm, token], head), head),
       hidden: await open(filled(hiddenProgram(config, head), [norm], head)),
       dispose,

@@ -14,6 +14,7 @@ import { ConfigError, DataError } from "../util/error.ts";
 import { compileModel } from "./compiled-model.ts";
 import { createKeyValueCache, type KeyValueCache } from "./key-value-cache.ts";
 import type { ProgramCache } from "./program-cache.ts";
+import type { CacheType } from "./programs.ts";
 import { beginRowPass, type PassRow, type PassSettings, type RowPass } from "./row-pass.ts";
 import { createDecodeBias } from "./score-bias.ts";
 import type { ContinuousSession, Newcomers } from "./session.ts";
@@ -33,6 +34,11 @@ export interface CpmAntSessionOptions {
   readonly weights?: "packed" | "shared";
   /** Tokens of all rows together that one pass of `extend` takes; more take several passes. Default 128. */
   readonly passTokens?: number;
+  /**
+   * What keys and values are stored in, "float32" (default) or "float16": half the memory, with attention's operands
+   * rounded to 11 bits and keys and values beyond ±65504 lost.
+   */
+  readonly cacheType?: CacheType;
   /** Changes to the model's programs, whose tensors are among the parameters by name. */
   readonly grafts?: Grafts | undefined;
   /** Where compiled programs with packed weights are kept. Default: nowhere. */
@@ -58,7 +64,7 @@ export async function createCpmAntSession(
   options: CpmAntSessionOptions = {},
 ): Promise<ContinuousSession> {
   const { capacityTokens = 512, promptTask = 2, segment = 2, weights = "packed", rowCapacity = 1 } = options;
-  const { passTokens = 128, grafts } = options;
+  const { passTokens = 128, grafts, cacheType = "float32" } = options;
   const config = grafts?.config ?? base;
   checkOptions(config, { promptTask, segment, capacityTokens });
   const { promptLength: P, vocabSize: V } = config;
@@ -71,6 +77,7 @@ export async function createCpmAntSession(
   const programs = await compileModel(runtime, config, parameters, {
     slots,
     weights,
+    cacheType,
     grafts,
     cache: options.cache,
     layerLimitBytes: options.layerLimitBytes,
@@ -92,7 +99,7 @@ export async function createCpmAntSession(
   function ensureRows(rows: number, keep: boolean): KeyValueCache {
     if (cache && cache.rowCapacity >= rows) return cache;
     rows = Math.max(rows, rowCapacity);
-    const grown = createKeyValueCache(runtime, config, rows, slots);
+    const grown = createKeyValueCache(runtime, config, rows, slots, cacheType);
     if (keep) {
       cache?.layers.forEach((layerCache, layer) => {
         if (layerCache) grown.store(layer, layerCache, lengths);
@@ -295,7 +302,7 @@ export async function createCpmAntSession(
     stateBytes(row) {
       checkRow(row);
       const attentions = cache!.layers.filter((layerCache) => layerCache !== undefined).length;
-      return 2 * attentions * config.heads * lengths[row]! * cacheWidth(config) * 4;
+      return 2 * attentions * config.heads * lengths[row]! * cacheWidth(config) * (cacheType === "float16" ? 2 : 4);
     },
     save(row) {
       checkRow(row);

@@ -10,6 +10,11 @@ import type { ModelConfig } from "../model/config.ts";
 import { layerMask } from "../model/config.ts";
 import { cacheWidth, type LayerCache } from "../model/cpm-ant.ts";
 import type { DeviceTensor, Runtime } from "../runtime/runtime.ts";
+import { float32ToFloat16 } from "../util/float16.ts";
+import type { CacheType } from "./programs.ts";
+
+/** Host memory of keys or values: float16 as bit patterns. */
+export type CacheArray = Float32Array | Uint16Array;
 
 export interface KeyValueCache {
   /** Rows that fit. */
@@ -25,9 +30,9 @@ export interface KeyValueCache {
   /** Row `to` becomes what row `from` is, of whose slots the first `length` count. In place. */
   copy(from: number, to: number, length: number): void;
   /** The first slots of a row as copies `[H, length, E′]`: keys, then values, of each layer that has them. */
-  save(row: number, length: number): Float32Array[];
+  save(row: number, length: number): CacheArray[];
   /** Fills the first slots of a row with what `save` gave. */
-  load(row: number, length: number, parts: readonly Float32Array[]): void;
+  load(row: number, length: number, parts: readonly CacheArray[]): void;
   /** Row i becomes what row `sources[i]` was, of whose slots the first `lengths[i]` count. */
   reorder(sources: Int32Array, lengths: Int32Array): void;
   dispose(): void;
@@ -38,13 +43,14 @@ export function createKeyValueCache(
   config: ModelConfig,
   rowCapacity: number,
   slots: number,
+  type: CacheType = "float32",
 ): KeyValueCache {
   const { heads: H } = config;
   const E = cacheWidth(config);
   const allocateSet = () =>
     Array.from({ length: config.layers }, (_, layer): LayerCache<DeviceTensor> | undefined => {
       if (layerMask(config, layer)[0]) return undefined;
-      const tensor = () => runtime.allocate("float32", [rowCapacity, H, slots, E]);
+      const tensor = () => runtime.allocate(type, [rowCapacity, H, slots, E]);
       return { keys: tensor(), values: tensor() };
     });
   const sets = [allocateSet()];
@@ -52,22 +58,25 @@ export function createKeyValueCache(
 
   /** Copies the first slots of a row's every head. */
   const copyRow = (
-    from: Float32Array,
+    from: CacheArray,
     fromSlots: number,
     fromRow: number,
-    to: Float32Array,
+    to: CacheArray,
     toRow: number,
     count: number,
   ) => {
     for (let head = 0; head < H; head++) {
       const source = (fromRow * H + head) * fromSlots * E;
-      to.set(from.subarray(source, source + count * E), (toRow * H + head) * slots * E);
+      const part = from.subarray(source, source + count * E);
+      // Prompts are read in float32.
+      const fitting = part instanceof Float32Array && to instanceof Uint16Array ? float32ToFloat16(part) : part;
+      to.set(fitting, (toRow * H + head) * slots * E);
     }
   };
 
   const views = () =>
     sets[current]!.flatMap((cache) =>
-      cache === undefined ? [] : [cache.keys.view() as Float32Array, cache.values.view() as Float32Array],
+      cache === undefined ? [] : [cache.keys.view() as CacheArray, cache.values.view() as CacheArray],
     );
 
   return {
@@ -81,8 +90,8 @@ export function createKeyValueCache(
     store(layer, cache, lengths, firstRow = 0) {
       const own = sets[current]![layer]!;
       for (const part of ["keys", "values"] as const) {
-        const from = cache[part].view() as Float32Array;
-        const to = own[part].view() as Float32Array;
+        const from = cache[part].view() as CacheArray;
+        const to = own[part].view() as CacheArray;
         lengths.forEach((length, row) => {
           copyRow(from, cache[part].shape[2]!, row, to, firstRow + row, length);
         });
@@ -92,14 +101,14 @@ export function createKeyValueCache(
       for (const cache of sets[current]!) {
         if (cache === undefined) continue;
         for (const part of ["keys", "values"] as const) {
-          const view = cache[part].view() as Float32Array;
+          const view = cache[part].view() as CacheArray;
           copyRow(view, slots, from, view, to, length);
         }
       }
     },
     save: (row, length) =>
       views().map((view) => {
-        const part = new Float32Array(H * length * E);
+        const part = type === "float16" ? new Uint16Array(H * length * E) : new Float32Array(H * length * E);
         for (let head = 0; head < H; head++) {
           const source = (row * H + head) * slots * E;
           part.set(view.subarray(source, source + length * E), head * length * E);
@@ -118,8 +127,8 @@ export function createKeyValueCache(
       from.forEach((cache, layer) => {
         if (cache === undefined) return;
         for (const part of ["keys", "values"] as const) {
-          const source = cache[part].view() as Float32Array;
-          const target = to[layer]![part].view() as Float32Array;
+          const source = cache[part].view() as CacheArray;
+          const target = to[layer]![part].view() as CacheArray;
           sources.forEach((row, at) => {
             copyRow(source, slots, row, target, at, lengths[at]!);
           });

@@ -116,8 +116,11 @@ function projections(config: ModelConfig, columns: Dim) {
   return { q: each(), k: each(), v: each() };
 }
 
-function cacheSpecs(config: ModelConfig, S: number) {
-  const each = () => float(B, config.heads, S, cacheWidth(config));
+/** What keys and values are stored in. */
+export type CacheType = "float32" | "float16";
+
+function cacheSpecs(config: ModelConfig, S: number, type: CacheType) {
+  const each = () => spec(type, [B, config.heads, S, cacheWidth(config)]);
   return { keys: each(), values: each() };
 }
 
@@ -131,8 +134,11 @@ export function promptAttentionProgram(config: ModelConfig, graft?: Graft): Grap
   );
 }
 
-/** The same of one token a row, or of several of one row, over S slots; `updated.keys` and `updated.values` are the caches, in place. */
-export function cachedAttentionProgram(config: ModelConfig, S: number): Graph {
+/**
+ * The same of one token a row, or of several of one row, over S slots; `updated.keys` and `updated.values` are the caches,
+ * in place.
+ */
+export function cachedAttentionProgram(config: ModelConfig, S: number, type: CacheType = "float32"): Graph {
   return optimize(
     trace(
       "cached-attention",
@@ -142,7 +148,7 @@ export function cachedAttentionProgram(config: ModelConfig, S: number): Graph {
       },
       {
         ...projections(config, Q),
-        cache: cacheSpecs(config, S),
+        cache: cacheSpecs(config, S, type),
         last: int(B),
         bias: float(B, config.heads, Q, S),
       },

@@ -12,7 +12,7 @@ export interface RowState {
   readonly length: number;
   readonly promptLength: number;
   /** Of each layer with attention: its keys, then its values, `[H, length, E′]`. */
-  readonly parts: readonly Float32Array[];
+  readonly parts: readonly (Float32Array | Uint16Array)[];
 }
 
 /**

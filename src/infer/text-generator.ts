@@ -21,6 +21,7 @@ import { type GenerationResult, type GenerationRun, streamGenerate } from "./gen
 import type { TokenEvent } from "./generated-row.ts";
 import { type GenerateOptions, type GenerateOptionsInput, parseGenerateOptions } from "./options.ts";
 import { openProgramCache, type ProgramCache, smallestCachedBytes } from "./program-cache.ts";
+import type { CacheType } from "./programs.ts";
 import { createPromptCache } from "./prompt-cache.ts";
 import type { DecodingSession } from "./session.ts";
 import type { ModelTensors } from "./weight-ports.ts";
@@ -136,7 +137,8 @@ export interface TextResult extends GenerationResult {
   readonly prompts: readonly EncodedPrompt[];
 }
 
-export interface TextGeneratorOptions extends Pick<CpmAntSessionOptions, "promptTask" | "segment" | "weights"> {
+export interface TextGeneratorOptions
+  extends Pick<CpmAntSessionOptions, "promptTask" | "segment" | "weights" | "cacheType"> {
   /**
    * Who guesses tokens that are then verified several at a time: a smaller model with the same vocabulary, which must live
    * as long as the generator, or "lookup" for what followed earlier in prompt and text. Not used with beam search.
@@ -244,8 +246,9 @@ export function createTextGenerator(
       const options = parseGenerateOptions(settings ?? {});
       const prompts = texts.map(encode);
       const promptTokens = Math.max(0, ...prompts.map(({ ids }) => ids.length));
-      const bytes = decodingBytes(config, options, prompts.length, promptTokens);
-      if (bytes > memoryLimitBytes) throw tooLarge(bytes, memoryLimitBytes, config, options, prompts.length);
+      const bytes = decodingBytes(config, options, prompts.length, promptTokens, sessionOptions.cacheType);
+      if (bytes > memoryLimitBytes)
+        throw tooLarge(bytes, memoryLimitBytes, config, options, prompts.length, sessionOptions.cacheType);
       const ids = prompts.map((prompt) => prompt.ids);
       const decoding = takingTurns(await sessionFor(promptTokens + options.maxTokens, bytes));
       const drafter = options.mode === "beam" ? undefined : await drafterFor(promptTokens + options.maxTokens);
@@ -337,18 +340,19 @@ export function decodingBytes(
   options: BatchSettings,
   prompts: number,
   promptTokens: number,
+  cacheType: CacheType = "float32",
 ): number {
   const rows = batchRows(options, prompts);
   const columns = config.promptLength + promptTokens;
   const sets = rows > 1 ? 2 : 1;
-  const cache = sets * rows * (columns + options.maxTokens) * cacheBytesPerToken(config);
+  const cache = sets * rows * (columns + options.maxTokens) * cacheBytesPerToken(config, cacheType);
   return cache + prompts * (config.heads + 2) * columns ** 2 * 4;
 }
 
-function cacheBytesPerToken(config: ModelConfig): number {
+function cacheBytesPerToken(config: ModelConfig, type: CacheType): number {
   let attentions = 0;
   for (let layer = 0; layer < config.layers; layer++) if (!layerMask(config, layer)[0]) attentions++;
-  return 2 * attentions * config.heads * cacheWidth(config) * 4;
+  return 2 * attentions * config.heads * cacheWidth(config) * (type === "float16" ? 2 : 4);
 }
 
 function tooLarge(
@@ -357,10 +361,11 @@ function tooLarge(
   config: ModelConfig,
   options: GenerateOptions,
   prompts: number,
+  cacheType: CacheType = "float32",
 ): ConfigError {
   const mebibytes = (value: number) => `${Math.round(value / 2 ** 20).toLocaleString("en")} MiB`;
   return new ConfigError("CPM_INFER_MEMORY", "the key/value cache of this batch does not fit into memory", {
-    got: `${mebibytes(bytes)} for ${batchRows(options, prompts)} rows (${cacheBytesPerToken(config)} bytes a token)`,
+    got: `${mebibytes(bytes)} for ${batchRows(options, prompts)} rows (${cacheBytesPerToken(config, cacheType)} bytes a token)`,
     expected: `at most ${mebibytes(limit)}`,
     hint: "Generate fewer tokens (maxTokens), fewer texts at once (prompts, samples, beamSize), or shorten the prompts.",
   });

@@ -94,7 +94,8 @@ export function createTokenStep(
     const bindings: Binding[] = [];
     /** A part of the memory of this name, from element `first` on. */
     const part = (tensor: DeviceTensor, shape: readonly number[], first = 0): DeviceTensor => {
-      const alias = tensor.alias(shape, first * 4);
+      const elementBytes = tensor.byteLength / tensor.shape.reduce((a, b) => a * b, 1);
+      const alias = tensor.alias(shape, first * elementBytes);
       parts.push(alias);
       return alias;
     };

@@ -25,6 +25,7 @@ import {
   gelu,
   matmul,
   mul,
+  narrow,
   pad,
   reshape,
   rmsNorm,
@@ -36,6 +37,7 @@ import {
   type Tensor,
   type TensorSpec,
   transpose,
+  widen,
 } from "../graph/index.ts";
 import type { LayerMask, ModelConfig } from "./config.ts";
 
@@ -352,8 +354,10 @@ export function mixPrompt(
 
 /**
  * Attention of new tokens over the cache that they are added to: `[B, Q, H·E]`, and the caches. There is one token a row
- * or there are several of one row (see `cachedAttention`). Each token sees what came before it and itself: the cache is never computed again, so generated text is causal although its tokens count as
- * context.
+ * or there are several of one row (see `cachedAttention`). Each token sees what came before it and itself: the cache is
+ * never computed again, so generated text is causal although its tokens count as context.
+ *
+ * Over a cache of float16 all operands are rounded to it; sums are of float32.
  */
 export function mixCached(
   config: ModelConfig,
@@ -362,8 +366,11 @@ export function mixCached(
 ): { readonly mixed: Tensor; readonly cache: LayerCache } {
   const widened = { q: widenHeads(config, q), k: widenHeads(config, k), v: widenHeads(config, v) };
   const attributes = { heads: config.heads, scale: 1 / Math.sqrt(config.dimHead) };
-  const { mixed, keys, values } = cachedAttention({ ...widened, ...cache, last, bias }, attributes);
-  return { mixed: narrowHeads(config, mixed), cache: { keys, values } };
+  const halves = cache.keys.dtype === "float16";
+  const fit = (x: Tensor) => (halves ? narrow(x) : x);
+  const operands = { q: fit(widened.q), k: fit(widened.k), v: fit(widened.v), bias: fit(bias) };
+  const { mixed, keys, values } = cachedAttention({ ...operands, ...cache, last }, attributes);
+  return { mixed: narrowHeads(config, halves ? widen(mixed) : mixed), cache: { keys, values } };
 }
 
 /** A block's end: h + what attention saw, projected; then + feed-forward. An absent sub-layer adds nothing. */

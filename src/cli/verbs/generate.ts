@@ -68,6 +68,11 @@ export default defineCommand({
       .optional()
       .describe(messages.regex.en)
       .meta({ zh: messages.regex.zh, placeholder: "PATTERN" }),
+    kvCache: z
+      .enum(["float32", "float16"])
+      .default("float32")
+      .describe(messages.kvCache.en)
+      .meta({ zh: messages.kvCache.zh }),
     draft: z
       .string()
       .min(1)
@@ -115,6 +120,7 @@ export default defineCommand({
       draft,
       lookup,
       draftTokens,
+      kvCache,
       ...given
     },
     context,
@@ -151,6 +157,7 @@ export default defineCommand({
       memoryLimitBytes: freeMemoryBytes(),
       draft: drafting ?? (lookup ? "lookup" : undefined),
       maxDraftTokens: draftTokens,
+      cacheType: kvCache,
       memoryBudgetBytes: memoryBudgetBytes(memory),
     });
     context.signal.throwIfAborted();
