@@ -64,7 +64,7 @@ async function tune(
 ): Promise<TuneOutcome> {
   const [
     { parseSchedule, pretrain, tunedDelta },
-    { attachDelta, baseHash, trainableTree },
+    { attachDelta, baseHash, parameterReader, trainableTree },
     infer,
     runtimes,
     live,
@@ -89,7 +89,7 @@ async function tune(
     const base: ModelConfig = { ...opened.config, dropout: recipe.dropout };
     const delta = attachDelta(base, deltaSpecs(recipe));
     const tree = trainableTree(delta);
-    const read = async (name: string) => (await runtime.download(opened.parameters.get(name)!)) as Float32Array;
+    const read = parameterReader(runtime, base, opened.parameters);
     const baseSha256 = await baseHash(base, read);
     const task = await readTask(recipe, opened.tokenizer, delta, context);
     const createdMs = context.now();

@@ -1,6 +1,6 @@
 /** Delta tuning: methods, places, what a delta adds to a model's programs, its files. */
 export { attachDelta, type Delta, type DeltaPart } from "./attach.ts";
-export { baseHash } from "./base-hash.ts";
+export { baseHash, parameterReader } from "./base-hash.ts";
 export {
   checkBase,
   type DeltaUse,

@@ -2,7 +2,7 @@
 import { type OpenedTextModel, type OpenTextModelOptions, openTextModel } from "../infer/index.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 import { createOwner } from "../util/owner.ts";
-import { baseHash } from "./base-hash.ts";
+import { baseHash, parameterReader } from "./base-hash.ts";
 import { checkBase, type OpenedDelta, openDelta } from "./delta-file.ts";
 
 export interface OpenTunedModelOptions extends OpenTextModelOptions {
@@ -30,7 +30,7 @@ export async function openTunedModel(
     const base = owner.own(await openTextModel(runtime, basePath, options));
     const delta = await openDelta(deltaPath, base.config, { alpha });
     if (delta.baseSha256 !== undefined) {
-      const read = async (name: string) => (await runtime.download(base.parameters.get(name)!)) as Float32Array;
+      const read = parameterReader(runtime, base.config, base.parameters);
       checkBase(delta, await baseHash(base.config, read), deltaPath);
     }
     const own = delta.delta.parameters.map(({ name, shape }) => {

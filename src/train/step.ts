@@ -5,14 +5,24 @@
  * programs and reads one number. Gradients land in the gradient arena: they overwrite what was there, or are added to it
  * inside the programs that make them (batches that one update is made of).
  *
+ * Weights that are not trained may be packed in 4 or 8 bits (`NAME.packed`, … in the place of `NAME`): programs unpack one
+ * weight at a time inside, forward and backward, and no float32 copy of the model is ever there.
+ *
  * What is trained is what the gradients have tensors for. Nothing is differentiated for other parameters, nor below the
  * lowest trained one: layers down there keep nothing and two buffers serve all of them.
  */
-import type { Graph, RecomputePolicy, SplitProgram } from "../graph/index.ts";
+import {
+  type Graph,
+  type PackedInput,
+  quantizeWeights,
+  type RecomputePolicy,
+  type SplitProgram,
+} from "../graph/index.ts";
+import { isPacked, packedFormat } from "../infer/weight-ports.ts";
 import { attentionBias, countTargets, ignoredTarget, type ModelBatch } from "../model/batch.ts";
 import { type LayerMask, layerMask, type ModelConfig } from "../model/config.ts";
 import { type Graft, type Grafts, graftBindings } from "../model/graft.ts";
-import { blockParameterNames, names } from "../model/parameters.ts";
+import { blockParameterNames, names, parameterTable } from "../model/parameters.ts";
 import { positionBuckets } from "../model/position-buckets.ts";
 import type { Binding, CompileOptions, DeviceTensor, Program, Runtime } from "../runtime/runtime.ts";
 import { type Owner, ownedBy } from "../util/owner.ts";
@@ -71,6 +81,7 @@ export interface TrainingStep {
 
 type Tensors = Record<string, DeviceTensor>;
 /** Inputs of a program and the parameters that are bound to them. */
+const packedParts = ["packed", "scales", "zeros"] as const;
 type Ports = readonly (readonly [port: string, name: string])[];
 
 function graftPorts(graft: Graft | undefined): Ports {
@@ -140,8 +151,10 @@ async function makeStep(
   const textColumns = columns - promptLength;
   const allocate = (dtype: "float32" | "int32", shape: readonly number[]) => own(runtime.allocate(dtype, shape));
   const stream = () => allocate("float32", streamSpec(config, geometry).shape as number[]);
+  /** Of the programs' inputs that have packed weights in their place. */
+  const formats = new Map<string, PackedInput>();
   const compile = async (graph: Graph, options?: CompileOptions): Promise<Program> =>
-    own(await runtime.compile(graph, options));
+    own(await runtime.compile(quantizeWeights(graph, formats, "float32"), options));
   const parameter = (name: string) => parameters.tensors.get(name)!;
 
   const ids: Tensors = packed
@@ -164,6 +177,7 @@ async function makeStep(
     targets: allocate("int32", [rows * columns]),
     losses: allocate("float32", [rows * columns]),
   };
+  const inputsOf = new Map(parameterTable(config).map(({ name, shape }) => [name, shape.at(-1)!]));
   const embeddingPorts: Ports = [
     ["params.token", names.token],
     ["params.prompt", names.prompt],
@@ -189,11 +203,25 @@ async function makeStep(
       ];
     }),
   );
-  /** Packed weights have other tensors in their place, which their grafts bring. */
+  const partsOf = ([port, name]: Ports[number]): [string, DeviceTensor][] =>
+    packedParts.flatMap((part) => {
+      const tensor = parameters.tensors.get(`${name}.${part}`);
+      return tensor ? [[`${port}.${part}`, tensor] as [string, DeviceTensor]] : [];
+    });
   const bound = (ports: Ports): Tensors =>
     Object.fromEntries(
-      ports.flatMap(([port, name]) => (parameters.tensors.has(name) ? [[port, parameter(name)]] : [])),
+      ports.flatMap(([port, name]) =>
+        parameters.tensors.has(name) ? [[port, parameter(name)] as const] : partsOf([port, name]),
+      ),
     );
+  for (const [port, name] of [embeddingPorts, headPorts, ...blockPorts.values()].flat()) {
+    if (parameters.tensors.has(name) || !isPacked(parameters.tensors, name)) continue;
+    const format = packedFormat(parameters.tensors, name, inputsOf.get(name)!);
+    const other = formats.get(port);
+    if (other && JSON.stringify(other) !== JSON.stringify(format))
+      throw new Error(`internal: ${name} is packed otherwise`);
+    formats.set(port, format);
+  }
   const trainedOf = (ports: Ports): Ports => ports.filter(([, name]) => gradients?.tensors.has(name));
   const trainsTable = trainedOf(tablePorts).length > 0;
   const trainsEmbedding = trainedOf(embeddingPorts).length > 0;
