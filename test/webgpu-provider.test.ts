@@ -12,21 +12,18 @@ import { temporaryFolder } from "./support/text-model.ts";
 const softwareDriver = "/usr/lib/chromium/vk_swiftshader_icd.json";
 const cpm = fileURLToPath(new URL("../bin/cpm.js", import.meta.url));
 
-function generate(model: string, device: string) {
-  const words = [
-    cpm,
-    "generate",
+function generate(model: string, device: string, ...more: string[]) {
+  return generateWith(
+    process.env.VK_ICD_FILENAMES ?? (existsSync(softwareDriver) ? softwareDriver : undefined),
     model,
-    "春天来了",
-    "--device",
     device,
-    "--mode",
-    "greedy",
-    "--max-tokens",
-    "3",
-    "--json",
-  ];
-  const driver = process.env.VK_ICD_FILENAMES ?? (existsSync(softwareDriver) ? softwareDriver : undefined);
+    more,
+  );
+}
+
+function generateWith(driver: string | undefined, model: string, device: string, more: readonly string[]) {
+  const asked = ["--device", device, "--mode", "greedy", "--max-tokens", "3", "--json", ...more];
+  const words = [cpm, "generate", model, "春天来了", ...asked];
   const env = { ...process.env, ...(driver !== undefined && { VK_ICD_FILENAMES: driver }) };
   return spawnSync(process.execPath, words, { env, encoding: "utf8", timeout: 240_000 });
 }
@@ -59,6 +56,28 @@ suite("WebGPU provider", () => {
       }
     });
   }
+
+  test("a stage of the model on the device, the rest on the processor", async (t) => {
+    const model = join(temporaryFolder("cpm-webgpu-stage-"), "model");
+    const made = await runCli(["init", model, "--preset", "tiny", "--layers", "3"]);
+    assert.equal(made.code, 0, made.stderr);
+    const there = generate(model, "webgpu", "--device-layers", "1-1");
+    if (there.stderr.includes("CPM_RUNTIME_UNSUPPORTED")) {
+      t.skip("SKIPPED: no Vulkan driver here (Debian: libvulkan1 and chromium's SwiftShader)");
+      return;
+    }
+    assert.equal(there.status, 0, there.stderr);
+    const ids = ({ stdout }: { stdout: string }) => JSON.parse(stdout.trim().split("\n")[0]!).ids;
+    assert.deepEqual(ids(there), ids(generate(model, "cpu")));
+    // Without a driver the stage has nowhere to run: so it did run there.
+    const nowhere = generateWith("/nowhere.json", model, "webgpu", ["--device-layers", "1-1"]);
+    assert.match(nowhere.stderr, /CPM_RUNTIME_UNSUPPORTED/);
+    assert.equal(
+      generateWith("/nowhere.json", model, "webgpu", ["--device-layers", "7-9"]).status,
+      0,
+      "no such layers",
+    );
+  });
 
   test("a provider that is not there is a clear error", () => {
     const { status, stderr } = generate("/nowhere", "cuda");

@@ -21,12 +21,31 @@ export const hardwareFields = {
     .default("cpu")
     .describe(messages.device.en)
     .meta({ zh: messages.device.zh }),
+  deviceLayers: z
+    .string()
+    .regex(/^\d+-\d+$/)
+    .optional()
+    .describe(messages.deviceLayers.en)
+    .meta({ zh: messages.deviceLayers.zh, placeholder: "0-23" }),
   memory: bytesSchema().optional().describe(messages.memory.en).meta({ zh: messages.memory.zh, placeholder: "4GiB" }),
   cache: z.boolean().default(true).describe(messages.cache.en).meta({ zh: messages.cache.zh }),
 };
 
 /** Of a limit from outside some is left to the file cache, which counts there, and to what is not foreseen. */
 const containerShare = 0.87;
+
+/** Where a model computes: all of it on a device, or only the layers that were named. */
+export function devicesOf({
+  device,
+  deviceLayers,
+}: {
+  readonly device: "cpu" | "webgpu" | "cuda";
+  readonly deviceLayers?: string | undefined;
+}) {
+  if (device === "cpu" || deviceLayers === undefined) return { device, placement: undefined };
+  const [first, last] = deviceLayers.split("-").map(Number) as [number, number];
+  return { device: "cpu", placement: { device, from: first, to: last + 1 } } as const;
+}
 
 /** What the process may keep: what was asked for, else most of a limit that is set on it from outside, else no limit. */
 export function memoryBudgetBytes(asked: number | undefined): number | undefined {

@@ -68,11 +68,21 @@ export interface CompileModelOptions {
   readonly grafts?: Grafts | undefined;
   /** Where programs with packed weights are kept. */
   readonly cache?: ProgramCache | undefined;
+  /** Layers whose programs run on another device than the runtime's: their tensors go there and back at each run. */
+  readonly placement?: Placement | undefined;
   /**
    * Bytes that the layers' weights may take in memory, asked for when all programs are there; needs a cache. Default: no
    * limit.
    */
   readonly layerLimitBytes?: (() => number) | undefined;
+}
+
+/** Consecutive layers on a device: a stage of the model. */
+export interface Placement {
+  readonly device: "webgpu" | "cuda";
+  readonly from: number;
+  /** Behind the last one. */
+  readonly to: number;
 }
 
 /** Runs a program with its weights. */
@@ -85,15 +95,21 @@ export async function compileModel(
   runtime: Runtime,
   config: ModelConfig,
   tensors: ModelTensors,
-  { slots, weights, cacheType, grafts, cache, layerLimitBytes }: CompileModelOptions,
+  { slots, weights, cacheType, grafts, cache, placement, layerLimitBytes }: CompileModelOptions,
 ): Promise<CompiledModel> {
   const owned: Program[] = [];
   const dispose = () => {
     for (const program of owned.splice(0).reverse()) program.dispose();
   };
-  const compile = async (source: ProgramSource, constants: Tensors = {}, place?: string): Promise<Program> => {
-    const kept = cache && place && { prepackedPath: cache.path(place), constantsKey: `${cache.key} ${place}` };
-    const program = await runtime.compile(source, { constants, ...kept });
+  const compile = async (
+    source: ProgramSource,
+    constants: Tensors = {},
+    { place, device }: { readonly place?: string | undefined; readonly device?: Placement["device"] | undefined } = {},
+  ): Promise<Program> => {
+    // What is packed for a processor's kernels is of no use to another device.
+    const isKept = cache && place && !device;
+    const kept = isKept && { prepackedPath: cache.path(place), constantsKey: `${cache.key} ${place}` };
+    const program = await runtime.compile(source, { constants, ...kept, ...(device && { device }) });
     owned.push(program);
     return program;
   };
@@ -108,12 +124,13 @@ export async function compileModel(
     place: string,
     { graph, given, formats }: ProgramWithWeights,
     graft?: Graft,
+    device?: Placement["device"],
   ): Promise<WeightedProgram> => {
     if (weights === "packed") {
-      return { program: await compile(graph, given, graft ? undefined : place), weights: {} };
+      return { program: await compile(graph, given, { place: graft ? undefined : place, device }), weights: {} };
     }
-    const kind = `${graph.name} ${formats} ${graft?.key ?? ""}`;
-    const program = byKind.get(kind) ?? (await compile(graph));
+    const kind = `${graph.name} ${formats} ${graft?.key ?? ""} ${device ?? ""}`;
+    const program = byKind.get(kind) ?? (await compile(graph, {}, { device }));
     byKind.set(kind, program);
     return { program, weights: given };
   };
@@ -148,11 +165,18 @@ export async function compileModel(
         ...(ffnAbsent ? [] : ports("ffn", ffnNames(layer))),
       ];
       const graft = grafts?.blocks[layer];
+      const isPlaced = placement && layer >= placement.from && layer < placement.to;
+      const device = isPlaced ? placement.device : undefined;
       const projection = filled(projectProgram(config, graft), ports("attention", beginning), graft);
       layers.push({
         layer,
-        project: attentionAbsent ? undefined : await weighted(`${layer}-project`, projection, graft),
-        finish: await weighted(`${layer}-finish`, filled(finishProgram(config, mask, graft), ending, graft), graft),
+        project: attentionAbsent ? undefined : await weighted(`${layer}-project`, projection, graft, device),
+        finish: await weighted(
+          `${layer}-finish`,
+          filled(finishProgram(config, mask, graft), ending, graft),
+          graft,
+          device,
+        ),
         promptInputs: prefixed ? filled(promptAttentionProgram(config, graft), [], graft).given : {},
       });
     }

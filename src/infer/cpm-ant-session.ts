@@ -11,7 +11,7 @@ import type { Grafts } from "../model/graft.ts";
 import { names } from "../model/parameters.ts";
 import type { DeviceTensor, Runtime } from "../runtime/runtime.ts";
 import { ConfigError, DataError } from "../util/error.ts";
-import { compileModel } from "./compiled-model.ts";
+import { compileModel, type Placement } from "./compiled-model.ts";
 import { createKeyValueCache, type KeyValueCache } from "./key-value-cache.ts";
 import type { ProgramCache } from "./program-cache.ts";
 import type { CacheType } from "./programs.ts";
@@ -43,6 +43,8 @@ export interface CpmAntSessionOptions {
   readonly grafts?: Grafts | undefined;
   /** Where compiled programs with packed weights are kept. Default: nowhere. */
   readonly cache?: ProgramCache | undefined;
+  /** Layers whose programs run on another device than the runtime's. */
+  readonly placement?: Placement | undefined;
   /**
    * Bytes that the layers' weights may take in memory, asked for when all programs are there; needs a cache. Default: no
    * limit.
@@ -80,6 +82,7 @@ export async function createCpmAntSession(
     cacheType,
     grafts,
     cache: options.cache,
+    placement: options.placement,
     layerLimitBytes: options.layerLimitBytes,
   });
   const tokenStep = createTokenStep(runtime, config, programs, decodeBias, { slots, segment });

@@ -138,7 +138,7 @@ export interface TextResult extends GenerationResult {
 }
 
 export interface TextGeneratorOptions
-  extends Pick<CpmAntSessionOptions, "promptTask" | "segment" | "weights" | "cacheType"> {
+  extends Pick<CpmAntSessionOptions, "promptTask" | "segment" | "weights" | "cacheType" | "placement"> {
   /**
    * Who guesses tokens that are then verified several at a time: a smaller model with the same vocabulary, which must live
    * as long as the generator, or "lookup" for what followed earlier in prompt and text. Not used with beam search.

@@ -130,6 +130,8 @@ export interface CompileOptions {
    * For many small nodes the second is faster: run several bindings at once instead.
    */
   readonly threads?: "pool" | "caller";
+  /** Where this program runs, if not on the runtime's own device. Its tensors stay where the runtime's are. */
+  readonly device?: "cpu" | "webgpu" | "cuda";
   /** How much the runtime may rewrite the program. Default "all". */
   readonly optimization?: "none" | "basic" | "all";
 }

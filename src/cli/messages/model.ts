@@ -12,6 +12,10 @@ export const modelMessages = defineMessages({
     zh: "在哪种设备上计算：webgpu 需要显卡驱动（Linux 上为 Vulkan），cuda 需要带 CUDA 的 ONNX Runtime",
     en: "what computes: webgpu needs a graphics driver (Vulkan on Linux), cuda an ONNX Runtime built with it",
   },
+  deviceLayers: {
+    zh: "只有这些层在 --device 上计算，如 0-23；其余在处理器上",
+    en: "only these layers compute on --device, as 0-23; the others on the processor",
+  },
   memory: {
     zh: "整个进程最多占用的内存；放不下的层留在磁盘上，轮到时再读（缺省为容器限额的 87%）",
     en: "what the process may keep in memory; layers that do not fit stay on disk and are read in their turn (default: 87 % of a container's limit)",

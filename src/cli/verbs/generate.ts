@@ -14,7 +14,7 @@ import { type CommandContext, note, print, say } from "../context.ts";
 import { freeMemoryBytes } from "../machine.ts";
 import { generateMessages as messages } from "../messages/generate.ts";
 import { tuneMessages } from "../messages/tune.ts";
-import { hardwareFields, memoryBudgetBytes, modelFields, shownText } from "../model-session.ts";
+import { devicesOf, hardwareFields, memoryBudgetBytes, modelFields, shownText } from "../model-session.ts";
 import { formatDuration, formatInteger, formatNumber } from "../quantity.ts";
 import { fileLines, linesOf } from "../text-input.ts";
 import { truncateColumns } from "../text-width.ts";
@@ -113,6 +113,7 @@ export default defineCommand({
       cache,
       memory,
       device,
+      deviceLayers,
       jsonObject,
       schema,
       grammar,
@@ -134,7 +135,8 @@ export default defineCommand({
       import("../../runtime/index.ts"),
       import("../../infer/index.ts"),
     ]);
-    using runtime = createNativeRuntime({ device, ...(threads !== undefined && { threads }) });
+    const devices = devicesOf({ device, deviceLayers });
+    using runtime = createNativeRuntime({ device: devices.device, ...(threads !== undefined && { threads }) });
     const opening = {
       configPath: config,
       vocabularyPath: vocab,
@@ -154,6 +156,7 @@ export default defineCommand({
       // A delta was tuned under a soft prompt and in a segment: it is used under the same.
       promptTask: promptTask ?? tuned?.delta.use?.promptTask ?? 2,
       segment: segment ?? tuned?.delta.use?.segment ?? 2,
+      placement: devices.placement,
       memoryLimitBytes: freeMemoryBytes(),
       draft: drafting ?? (lookup ? "lookup" : undefined),
       maxDraftTokens: draftTokens,

@@ -9,7 +9,7 @@ import { defineCommand } from "../command.ts";
 import { type CommandContext, note, print, say } from "../context.ts";
 import { freeMemoryBytes } from "../machine.ts";
 import { runMessages as messages } from "../messages/run.ts";
-import { hardwareFields, memoryBudgetBytes, modelFields, shownText } from "../model-session.ts";
+import { devicesOf, hardwareFields, memoryBudgetBytes, modelFields, shownText } from "../model-session.ts";
 import { formatInteger, formatNumber } from "../quantity.ts";
 import { renderError } from "../render-error.ts";
 import { renderFacts } from "../table.ts";
@@ -31,18 +31,20 @@ export default defineCommand({
     ...modelFields,
     ...hardwareFields,
   }),
-  async run({ model, vocab, config, memory, device, threads, cache }, context) {
+  async run({ model, vocab, config, memory, device, deviceLayers, threads, cache }, context) {
     const [{ createNativeRuntime }, { createTextGenerator, openTextModel }] = await Promise.all([
       import("../../runtime/index.ts"),
       import("../../infer/index.ts"),
     ]);
-    using runtime = createNativeRuntime({ device, ...(threads !== undefined && { threads }) });
+    const devices = devicesOf({ device, deviceLayers });
+    using runtime = createNativeRuntime({ device: devices.device, ...(threads !== undefined && { threads }) });
     const opened = await openTextModel(runtime, model, {
       configPath: config,
       vocabularyPath: vocab,
       ...(cache && { cacheFolder: userCacheFolder(context.env), alwaysCache: memory !== undefined }),
     });
     const generator = createTextGenerator(runtime, opened, {
+      placement: devices.placement,
       memoryLimitBytes: freeMemoryBytes(),
       memoryBudgetBytes: memoryBudgetBytes(memory),
     });

@@ -56,25 +56,9 @@ const providers = {
 /** Opens a runtime. Errors: CPM_RUNTIME_LIBRARY, CPM_RUNTIME_THREADS, CPM_RUNTIME_UNSUPPORTED, CPM_RUNTIME_DEVICE. */
 export function createNativeRuntime(options: NativeRuntimeOptions = {}): NativeRuntime {
   const device = options.device ?? "cpu";
-  if (!Object.hasOwn(providers, device)) {
-    throw new ConfigError("CPM_RUNTIME_DEVICE", "There is no such device.", {
-      got: String(device),
-      expected: Object.keys(providers).join(", "),
-    });
-  }
   const api = loadApi(options.libraryPath ?? libraryPath());
   const available = availableProviders(api);
-  const { library, append } = providers[device];
-  if (!available.includes(library) || (append === undefined && device !== "cpu")) {
-    throw new UnsupportedError("CPM_RUNTIME_UNSUPPORTED", `This runtime cannot compute on ${device}.`, {
-      got: `ONNX Runtime ${api.version} with ${available.join(", ")}`,
-      hint: 'Use device "cpu".',
-    });
-  }
-  const settings: SessionSettings = {
-    target: device === "webgpu" ? "webgpu" : "cpu",
-    provider: append === undefined ? undefined : { name: append, options: options.providerOptions ?? {} },
-  };
+  const settings = settingsOf(api, available, device, options);
   const threads = options.threads ?? defaultThreads();
   const environment = acquireEnvironment(api, { threads, spin: options.spin ?? true });
   const info: RuntimeInfo = Object.freeze({
@@ -92,19 +76,47 @@ export function createNativeRuntime(options: NativeRuntimeOptions = {}): NativeR
     releaseEnvironment(environment);
     throw error;
   }
-  return new HostRuntime(info, ledger, settings);
+  return new HostRuntime(info, ledger, settings, options);
+}
+
+/** How programs of a device are compiled. Errors: CPM_RUNTIME_DEVICE, CPM_RUNTIME_UNSUPPORTED. */
+function settingsOf(
+  api: Api,
+  available: readonly string[],
+  device: keyof typeof providers,
+  options: NativeRuntimeOptions,
+): SessionSettings {
+  if (!Object.hasOwn(providers, device)) {
+    throw new ConfigError("CPM_RUNTIME_DEVICE", "There is no such device.", {
+      got: String(device),
+      expected: Object.keys(providers).join(", "),
+    });
+  }
+  const { library, append } = providers[device];
+  if (!available.includes(library) || (append === undefined && device !== "cpu")) {
+    throw new UnsupportedError("CPM_RUNTIME_UNSUPPORTED", `This runtime cannot compute on ${device}.`, {
+      got: `ONNX Runtime ${api.version} with ${available.join(", ")}`,
+      hint: 'Use device "cpu".',
+    });
+  }
+  return {
+    target: device === "webgpu" ? "webgpu" : "cpu",
+    provider: append === undefined ? undefined : { name: append, options: options.providerOptions ?? {} },
+  };
 }
 
 class HostRuntime implements NativeRuntime {
   readonly info: RuntimeInfo;
   readonly #ledger: Ledger;
   readonly #settings: SessionSettings;
+  readonly #options: NativeRuntimeOptions;
   readonly #programs = new Set<NativeProgram>();
   #compiling = 0;
   #disposed = false;
 
-  constructor(info: RuntimeInfo, ledger: Ledger, settings: SessionSettings) {
+  constructor(info: RuntimeInfo, ledger: Ledger, settings: SessionSettings, options: NativeRuntimeOptions) {
     this.info = info;
+    this.#options = options;
     this.#ledger = ledger;
     this.#settings = settings;
   }
@@ -113,11 +125,18 @@ class HostRuntime implements NativeRuntime {
     this.#assertAlive("compile");
     this.#compiling++;
     try {
-      const session = await compileSession(this.#ledger, this.#settings, source, options);
+      const session = await compileSession(this.#ledger, this.#settingsFor(options.device), source, options);
       return new NativeProgram(this.#ledger, this.#programs, session);
     } finally {
       this.#compiling--;
     }
+  }
+
+  #settingsFor(device: CompileOptions["device"]): SessionSettings {
+    if (device === undefined || device === this.info.provider) return this.#settings;
+    const settings = settingsOf(this.#ledger.api, this.info.availableProviders, device, this.#options);
+    checkProvider(this.#ledger, settings);
+    return settings;
   }
 
   allocate(dtype: DType, shape: readonly number[]): NativeTensor {
