@@ -27,8 +27,8 @@ export const generateMessages = defineMessages({
   },
   jsonObject: { zh: "文本必为一个 JSON 对象", en: "texts are JSON objects" },
   schema: {
-    zh: "文本必为符合此 JSON Schema 的 JSON（支持的部分见 docs/inference.md）",
-    en: "texts are JSON that this JSON Schema accepts (see docs/inference.md for what is supported)",
+    zh: "文本必为符合此 JSON Schema 的 JSON（支持的部分见 docs/decoding.md）",
+    en: "texts are JSON that this JSON Schema accepts (see docs/decoding.md for what is supported)",
   },
   grammar: {
     zh: "文本必为此文法（GBNF 写法，从 root 起）的句子",
@@ -36,8 +36,8 @@ export const generateMessages = defineMessages({
   },
   regex: { zh: "文本必与此正则表达式整个匹配", en: "texts match this regular expression as a whole" },
   kvCache: {
-    zh: "键值缓存的类型；float16 内存减半，误差见 docs/inference.md",
-    en: "type of the key/value cache; float16 takes half the memory, its error is in docs/inference.md",
+    zh: "键值缓存的类型；float16 内存减半，误差见 docs/decoding.md",
+    en: "type of the key/value cache; float16 takes half the memory, its error is in docs/decoding.md",
   },
   draft: {
     zh: "用这个较小的模型（词表须相同）起草，一次核对多个词元：结果的分布不变，速度更快",
