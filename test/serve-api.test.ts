@@ -5,6 +5,8 @@ import { join } from "node:path";
 import { after, suite, test } from "node:test";
 import { promisify } from "node:util";
 import type { z } from "zod";
+import { openCheckpoint } from "../src/checkpoint/index.ts";
+import { attachDelta, baseHash, saveDelta } from "../src/delta/index.ts";
 import { createTextGenerator, openTextModel } from "../src/infer/index.ts";
 import { createNativeRuntime } from "../src/runtime/index.ts";
 import { apiErrors } from "../src/serve/api-errors.ts";
@@ -22,6 +24,7 @@ import {
   tokenizeAnswer,
 } from "../src/serve/api-schemas.ts";
 import { chatTranscript } from "../src/serve/completions.ts";
+import { fillNormal } from "../src/util/random.ts";
 import { eventsOf, startTestServer, type TestServer } from "./support/served-model.ts";
 import { temporaryFolder, writeSmallModel } from "./support/text-model.ts";
 
@@ -297,6 +300,73 @@ suite("reading", { timeout: 120_000 }, () => {
     assert.deepEqual([models.data[0]!.id, models.data[0]!.cpm.context_tokens], ["small", 96]);
     assert.equal((await fetch(`${api.url}/v1/models/small`)).status, 200);
     assert.equal((await refusal(await fetch(`${api.url}/v1/models/large`))).code, "model_not_found");
+  });
+});
+
+suite("forms", { timeout: 120_000 }, () => {
+  test("a text keeps to its form: an object, a schema, an expression; a form that is none is refused", async () => {
+    const schema = {
+      type: "object",
+      properties: { name: { enum: ["春天", "夏天"] }, good: { type: "boolean" } },
+      required: ["name", "good"],
+      additionalProperties: false,
+    };
+    const response_format = { type: "json_schema", json_schema: { name: "season", strict: true, schema } };
+    const messages = [{ role: "user", content: "你好" }];
+    const body = { messages, seed: 2, n: 2, max_tokens: 60, response_format };
+    const { choices } = await api.ask<Chat>("/v1/chat/completions", body);
+    for (const { message, finish_reason } of choices) {
+      const value = JSON.parse(message.content) as { name: string; good: boolean };
+      assert.ok(["春天", "夏天"].includes(value.name) && typeof value.good === "boolean", message.content);
+      assert.equal(finish_reason, "stop");
+    }
+    const regex = { type: "regex", regex: "第[0-9]{2}章" };
+    const text = await api.ask<Completion>("/v1/completions", { prompt: "春天", response_format: regex });
+    assert.match(text.choices[0]!.text, /^第[0-9]{2}章$/);
+    const wrong = { type: "json_schema", json_schema: { name: "x", schema: { type: "colour" } } };
+    await refused({ prompt: "春天", response_format: wrong }, "invalid_value", "response_format");
+    await refused(
+      { prompt: "春天", response_format: { type: "regex", regex: "(" } },
+      "invalid_value",
+      "response_format",
+    );
+    await refused({ prompt: "春天", response_format: { type: "xml" } }, "invalid_value", "response_format.type");
+  });
+});
+
+suite("deltas", { timeout: 120_000 }, () => {
+  test("listed beside their model, chosen by name, and the model is as before", async (context) => {
+    await using checkpoint = await openCheckpoint(folder);
+    const delta = attachDelta(checkpoint.config, [{ method: "lora", rank: 2, places: ["attn.q", "ffn.out"] }]);
+    const values = new Map(
+      delta.parameters.map(({ name, shape }) => {
+        const numbers = new Float32Array(shape.reduce((product, size) => product * size, 1));
+        fillNormal(numbers, 3, name, 0, 0.5);
+        return [name, numbers];
+      }),
+    );
+    const parent = temporaryFolder("cpm-serve-delta-");
+    const baseSha256 = await baseHash(checkpoint.config, (name) => checkpoint.tensor(name).readFloat32());
+    await saveDelta(join(parent, "poems"), { delta, values }, { baseSha256 });
+    await saveDelta(join(parent, "foreign"), { delta, values }, { baseSha256: "0".repeat(64) });
+    const tuned = await startTestServer(folder, { delta: join(parent, "poems") });
+    context.after(() => tuned.server.drain(0));
+    const { data } = modelList.parse(await (await fetch(`${tuned.url}/v1/models`)).json());
+    assert.deepEqual(
+      data.map(({ id, cpm }) => [id, cpm.base]),
+      [
+        ["small", null],
+        ["small:poems", "small"],
+      ],
+    );
+    const body = { prompt: "春天来了", max_tokens: 20, seed: 1 };
+    const write = async (server: TestServer, model?: string) =>
+      (await server.ask<Completion>("/v1/completions", { ...body, model })).choices[0]!.text;
+    const plain = await write(api);
+    assert.equal(await write(tuned), plain);
+    assert.equal(await write(tuned, "small"), plain);
+    assert.notEqual(await write(tuned, "small:poems"), plain);
+    await assert.rejects(startTestServer(folder, { delta: join(parent, "foreign") }), { code: "CPM_SERVE_MODEL" });
   });
 });
 

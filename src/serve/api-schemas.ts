@@ -49,6 +49,8 @@ const responseFormat = z.discriminatedUnion("type", [
       schema: z.record(z.string(), z.unknown()).nullish(),
     }),
   }),
+  z.strictObject({ type: z.literal("regex"), regex: z.string().min(1).max(10_000) }),
+  z.strictObject({ type: z.literal("grammar"), grammar: z.string().min(1).max(100_000) }),
 ]);
 
 const sampling = {
@@ -82,7 +84,7 @@ const generation = {
     z.strictObject({ include_usage: z.boolean().nullish(), include_obfuscation: z.boolean().nullish() }),
     "`include_usage`: a last chunk with the usage.",
   ),
-  response_format: optional(responseFormat, "What form the text must have."),
+  response_format: optional(responseFormat, "What form the text must have. Ours: `regex` and `grammar`."),
   presence_penalty: zero,
   frequency_penalty: zero,
   deadline_ms,
@@ -304,6 +306,7 @@ const modelEntry = z.object({
   created: z.int(),
   owned_by: z.string(),
   cpm: z.object({
+    base: z.string().nullable().describe("Of a delta: the model that it is on."),
     parameters: z.int(),
     context_tokens: z.int().describe("Prompt and generated tokens together."),
     vocab_size: z.int(),

@@ -66,6 +66,8 @@ interface Job {
   reject(error: unknown): void;
 }
 
+/** What is wrong with a form that a text was to have. */
+const formatErrors: ReadonlySet<string> = new Set(["CPM_INFER_GRAMMAR", "CPM_INFER_SCHEMA", "CPM_INFER_UNSPELLABLE"]);
 const attemptsTogether = 2;
 const attemptsInAll = 3;
 
@@ -134,6 +136,10 @@ export function startDispatcher(options: DispatcherOptions): Dispatcher {
   function errorOf({ code, message }: WorkerError): ApiError {
     if (code === "CPM_INFER_CAPACITY") return new ApiError("context_length_exceeded");
     if (code === "CPM_INFER_PROMPT") return new ApiError("empty_prompt");
+    if (formatErrors.has(code)) {
+      const detail = message.replaceAll(/\s*\n\s*/g, "; ");
+      return new ApiError("invalid_value", { param: "response_format", detail: `response_format: ${detail}.` });
+    }
     if (code === "CPM_INFER_OPTIONS") return new ApiError("invalid_value", { detail: message });
     if (code === "CPM_INFER_NO_TOKEN") return new ApiError("invalid_value", { detail: "No token is left to choose." });
     onLog("request_failed", { code, message });

@@ -216,13 +216,14 @@ export function readingEndpoints(directory: ModelDirectory, settings: RunSetting
   return [embeddings, fill, models, model, tokenize, detokenize, score];
 }
 
-function modelEntry({ id, created, parameters, contextTokens, config }: ServedModel): ModelEntry {
+function modelEntry({ id, base, created, parameters, contextTokens, config }: ServedModel): ModelEntry {
   return {
     id,
     object: "model",
     created,
     owned_by: "cpm",
     cpm: {
+      base: base ?? null,
       parameters,
       context_tokens: contextTokens,
       vocab_size: config.vocabSize,

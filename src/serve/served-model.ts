@@ -17,6 +17,10 @@ export interface ServedModelOptions {
   readonly model: string;
   readonly vocabularyPath?: string | undefined;
   readonly configPath?: string | undefined;
+  /** A delta on the model, `NAME=FOLDER` or a folder; the id is then `model:NAME`. */
+  readonly delta?: string | undefined;
+  /** For compiled programs of large models. */
+  readonly cacheFolder?: string | undefined;
   readonly threads?: number | undefined;
   readonly workers: number;
   readonly rows: number;
@@ -30,6 +34,8 @@ export interface ServedModelOptions {
 
 export interface ServedModel {
   readonly id: string;
+  /** The id of the model that it is a delta on. */
+  readonly base: string | undefined;
   readonly config: ModelConfig;
   readonly parameters: number;
   readonly tokenizer: Tokenizer;
@@ -57,7 +63,9 @@ export function modelName(given: string): { readonly id: string; readonly path: 
 /** Reads what the server needs of a model and starts its workers; `dispatcher.pool.started` tells when they are ready. */
 export async function serveModel(options: ServedModelOptions): Promise<ServedModel> {
   const { contextTokens, rows, workers, log, now } = options;
-  const { id, path } = modelName(options.model);
+  const { id: base, path } = modelName(options.model);
+  const delta = options.delta === undefined ? undefined : modelName(options.delta);
+  const id = delta === undefined ? base : `${base}:${delta.id}`;
   const { configPath } = options;
   await using checkpoint = await openCheckpoint(path, configPath === undefined ? {} : { configPath });
   const { config } = checkpoint;
@@ -69,6 +77,8 @@ export async function serveModel(options: ServedModelOptions): Promise<ServedMod
       path,
       vocabularyPath,
       configPath,
+      deltaPath: delta?.path,
+      cacheFolder: options.cacheFolder,
       threads: options.threads,
       contextTokens,
       rows,
@@ -86,13 +96,14 @@ export async function serveModel(options: ServedModelOptions): Promise<ServedMod
     await dispatcher.pool.close();
     const { code, message } = error as { code: string; message: string };
     throw new ConfigError("CPM_SERVE_MODEL", "a worker could not open the model", {
-      where: path,
+      where: delta?.path ?? path,
       got: message,
       hint: code === "" ? undefined : "Mend what the worker says, and start again.",
     });
   }
   return {
     id,
+    base: delta === undefined ? undefined : base,
     config,
     parameters: parameterCount(config),
     tokenizer,

@@ -3,6 +3,7 @@
  * have in common. Also what every answer says of its use.
  */
 import { randomInt } from "node:crypto";
+import type { ResponseFormat } from "../infer/constraint/response-format.ts";
 import type { GeneratedText, TokenEvent } from "../infer/generated-row.ts";
 import { type GenerateOptions, parseGenerateOptions } from "../infer/options.ts";
 import type { LedgerAssumptions } from "../live/ledger-assumptions.ts";
@@ -77,8 +78,6 @@ export function settingsOf(
   const samples = body.n ?? 1;
   if (samples > model.rows)
     throw new ApiError("invalid_value", { param: "n", detail: `n: at most ${model.rows} on this server.` });
-  const format = body.response_format?.type ?? "text";
-  if (format !== "text") throw new ApiError("unsupported_parameter", { param: "response_format" });
   const outside = Object.keys(body.logit_bias ?? {}).find((id) => Number(id) >= model.config.vocabSize);
   if (outside !== undefined)
     throw new ApiError("invalid_value", { param: "logit_bias", detail: `logit_bias: there is no token ${outside}.` });
@@ -103,7 +102,15 @@ export function settingsOf(
     stop: [...given, ...stop],
     ...(body.logit_bias != null && { logitBias: body.logit_bias }),
     topLogprobs,
+    responseFormat: formatOf(body.response_format),
   });
+}
+
+/** A response format as generation knows it; OpenAI puts a schema one level deeper. */
+function formatOf(format: GenerationFields["response_format"]): ResponseFormat {
+  if (format == null) return { type: "text" };
+  if (format.type !== "json_schema") return format;
+  return { type: "json_schema", schema: format.json_schema.schema ?? {} };
 }
 
 /** Ids of a prompt, `<s>` first. Throws ApiError `invalid_value` for ids that there are not. */

@@ -12,6 +12,10 @@ export interface OpenModel {
   readonly path: string;
   readonly vocabularyPath?: string | undefined;
   readonly configPath?: string | undefined;
+  /** A delta's folder: its base is the model. */
+  readonly deltaPath?: string | undefined;
+  /** Keeps the compiled programs of large models, so that a worker that is started again is soon ready. */
+  readonly cacheFolder?: string | undefined;
   readonly threads?: number | undefined;
   /** Longest text of a row, prompt and generated tokens together. */
   readonly contextTokens: number;

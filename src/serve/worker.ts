@@ -3,12 +3,15 @@
  * code does to it, the server lives on. It ends with the channel; signals that a terminal sends to the whole group are
  * the server's to act on.
  */
+import { baseHash, checkBase, openDelta } from "../delta/index.ts";
 import { createCpmAntSession } from "../infer/cpm-ant-session.ts";
 import { createEngine, type Engine } from "../infer/engine.ts";
 import type { TokenEvent } from "../infer/generated-row.ts";
 import { embedTexts, fillBlanks, scoreTokens } from "../infer/scoring.ts";
 import { type OpenedTextModel, openTextModel } from "../infer/text-generator.ts";
-import { createNativeRuntime } from "../runtime/index.ts";
+import { hasPacked } from "../infer/weight-ports.ts";
+import type { ModelConfig } from "../model/config.ts";
+import { createNativeRuntime, type Runtime } from "../runtime/index.ts";
 import { createDetokenizer } from "../tokenizer/index.ts";
 import { CpmError } from "../util/error.ts";
 import type { Answer, FromWorker, OpenModel, Task, ToWorker, Work, WorkerError } from "./worker-protocol.ts";
@@ -16,7 +19,8 @@ import type { Answer, FromWorker, OpenModel, Task, ToWorker, Work, WorkerError }
 const stateIntervalMs = 1000;
 
 interface OpenWorker {
-  readonly model: OpenedTextModel;
+  /** With what a delta changes of it. */
+  readonly config: ModelConfig;
   readonly engine: Engine;
   readonly tokenizer: Parameters<typeof fillBlanks>[2];
 }
@@ -48,21 +52,43 @@ function workerError(error: unknown): WorkerError {
 }
 
 async function open(message: OpenModel): Promise<void> {
-  const { path, vocabularyPath, configPath, threads, contextTokens, rows, prefillTokens } = message;
+  const { path, vocabularyPath, configPath, cacheFolder, threads, contextTokens, rows, prefillTokens } = message;
   const runtime = createNativeRuntime(threads === undefined ? {} : { threads });
-  const model = await openTextModel(runtime, path, { vocabularyPath, configPath });
-  const session = await createCpmAntSession(runtime, model.config, model.parameters, {
+  const model = await openTextModel(runtime, path, { vocabularyPath, configPath, cacheFolder });
+  const { grafts, parameters, ...use } = await withDelta(runtime, model, message.deltaPath);
+  const session = await createCpmAntSession(runtime, model.config, parameters, {
     capacityTokens: contextTokens,
     rowCapacity: rows,
+    grafts,
+    ...use,
+    cache: grafts === undefined ? model.cache : undefined,
   });
-  const { eosId, newlineId, bosId } = model.tokenizer;
-  const tokenizer = { eosId, newlineId, bosId, createDetokenizer: () => createDetokenizer(model.tokenizer) };
+  const { eosId, newlineId, bosId, pieceOf } = model.tokenizer;
+  const tokenizer = { eosId, newlineId, bosId, pieceOf, createDetokenizer: () => createDetokenizer(model.tokenizer) };
   const engine = createEngine(session, tokenizer, { rows, prefillTokens, clock: () => performance.now() });
-  opened = { model, engine, tokenizer };
+  opened = { config: grafts?.config ?? model.config, engine, tokenizer };
   setInterval(() => {
     send({ type: "state", rows: engine.rows, steps: engine.steps, residentBytes: process.memoryUsage.rss() });
   }, stateIntervalMs);
   send({ type: "ready" });
+}
+
+/** The base's programs with the delta's changes, and its numbers beside the base's. The base itself stays as it is. */
+async function withDelta(runtime: Runtime, { config, parameters }: OpenedTextModel, path: string | undefined) {
+  if (path === undefined) return { grafts: undefined, parameters };
+  const opened = await openDelta(path, config);
+  // The hash is of float32 numbers, which a packed base does not have any more.
+  if (!hasPacked(parameters)) {
+    const read = async (name: string) => (await runtime.download(parameters.get(name)!)) as Float32Array;
+    checkBase(opened, await baseHash(config, read), path);
+  }
+  const own = opened.delta.parameters.map(({ name, shape }) => {
+    const tensor = runtime.upload(opened.values.get(name)!, "float32", shape);
+    return [name, tensor] as const;
+  });
+  // It generates under the soft prompt and in the segment that it was tuned with.
+  const { promptTask = 2, segment = 2 } = opened.use ?? {};
+  return { grafts: opened.delta.grafts, parameters: new Map([...parameters, ...own]), promptTask, segment };
 }
 
 async function answer(
@@ -70,7 +96,7 @@ async function answer(
   task: Task,
   signal: AbortSignal,
 ): Promise<{ readonly answer: Answer; readonly work: Work }> {
-  const { model, engine, tokenizer } = opened!;
+  const { config, engine, tokenizer } = opened!;
   switch (task.kind) {
     case "generate": {
       const { prompt, settings } = task;
@@ -80,27 +106,19 @@ async function answer(
     }
     case "score": {
       const { ids, from, top } = task;
-      const { computeMs, ...scores } = await scoreTokens(engine, model.config, ids, from, { top, signal });
+      const { computeMs, ...scores } = await scoreTokens(engine, config, ids, from, { top, signal });
       const work = { promptTokens: ids.length, generatedTokens: 0, computeMs };
       return { answer: { kind: "score", ...scores }, work };
     }
     case "embed": {
-      const { vectors, computeMs } = await embedTexts(engine, model.config, task.texts, task.pooling, signal);
+      const { vectors, computeMs } = await embedTexts(engine, config, task.texts, task.pooling, signal);
       const promptTokens = task.texts.reduce((sum, ids) => sum + ids.length, 0);
       const work = { promptTokens, generatedTokens: 0, computeMs };
       return { answer: { kind: "embed", vectors: vectors.map((vector) => Array.from(vector)) }, work };
     }
     case "fill": {
       const { texts, blankTokens, settings } = task;
-      const { fills, computeMs } = await fillBlanks(
-        engine,
-        model.config,
-        tokenizer,
-        texts,
-        blankTokens,
-        settings,
-        signal,
-      );
+      const { fills, computeMs } = await fillBlanks(engine, config, tokenizer, texts, blankTokens, settings, signal);
       const generatedTokens = fills.reduce((sum, { blanks }) => sum + blanks.flat().length, 0);
       const work = { promptTokens: texts.flat().length + 2, generatedTokens, computeMs };
       return { answer: { kind: "fill", fills }, work };

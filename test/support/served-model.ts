@@ -21,27 +21,34 @@ export interface TestServerOptions extends Partial<ApiServerOptions> {
   readonly contextTokens?: number;
   readonly maxWaiting?: number;
   readonly workers?: number;
+  /** Served beside the model. */
+  readonly delta?: string;
 }
 
 /** Serves the model in a folder (`writeSmallModel`). The caller drains it. */
 export async function startTestServer(folder: string, options: TestServerOptions = {}): Promise<TestServer> {
-  const { rows = 4, workers = 1, contextTokens = 96, maxWaiting = 64, ...rest } = options;
+  const { rows = 4, workers = 1, contextTokens = 96, maxWaiting = 64, delta, ...rest } = options;
   const log: LogLine[] = [];
   const write = (event: string, fields: Readonly<Record<string, unknown>>) => log.push({ event, ...fields });
-  const model = await serveModel({
-    model: `small=${folder}`,
-    threads: 1,
-    workers,
-    rows,
-    contextTokens,
-    prefillTokens: 64,
-    maxWaiting,
-    maxWaitingPerUser: maxWaiting,
-    now: Date.now,
-    log: write,
-  });
+  const open = (more: { delta?: string } = {}) =>
+    serveModel({
+      ...more,
+      model: `small=${folder}`,
+      threads: 1,
+      workers,
+      rows,
+      contextTokens,
+      prefillTokens: 64,
+      maxWaiting,
+      maxWaitingPerUser: maxWaiting,
+      now: Date.now,
+      log: write,
+    });
+  const model = await open();
+  const close = (error: unknown) => model.dispatcher.drain(0).then(() => Promise.reject(error));
+  const tuned = delta === undefined ? [] : [await open({ delta }).catch(close)];
   const server = await startApiServer({
-    models: [model],
+    models: [model, ...tuned],
     host: "127.0.0.1",
     port: 0,
     corsOrigins: [],

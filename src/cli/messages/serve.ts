@@ -11,6 +11,15 @@ export const serveMessages = defineMessages({
     zh: "模型的文件夹或权重文件，可写作“名称=路径”",
     en: "folders or weights files of models, also as NAME=PATH",
   },
+  delta: {
+    zh: "模型上的增量，可写作“名称=文件夹”；请求中以“模型:名称”选用",
+    en: "deltas on the model, also as NAME=FOLDER; requests choose one as MODEL:NAME",
+  },
+  deltaOfWhich: {
+    zh: "增量只能加在唯一的模型上；现在给了 {count} 个模型。",
+    en: "Deltas need one model to be on; {count} were given.",
+  },
+  exampleDelta: { zh: "一个模型和它的两个增量", en: "a model with two deltas on it" },
   vocab: { zh: "词表（缺省用模型旁边的）", en: "vocabulary, by default the one beside the model" },
   config: {
     zh: "模型配置（缺省用权重旁边的）",
@@ -38,6 +47,10 @@ export const serveMessages = defineMessages({
     en: "prompt tokens that are read between two steps of generation",
   },
   threads: { zh: "每个子进程的线程数", en: "threads of each process" },
+  cache: {
+    zh: "把大模型编译好的程序存在缓存文件夹，重启更快",
+    en: "keep compiled programs of large models in the cache folder: restarts are faster",
+  },
   maxWaiting: { zh: "每个模型最多排队的请求数", en: "requests that may wait for a model" },
   deadline: { zh: "一个请求最长的时间", en: "longest time for a request" },
   maxBody: { zh: "请求体的最大字节数", en: "largest body of a request" },

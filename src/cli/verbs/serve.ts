@@ -5,6 +5,7 @@ import { availableParallelism, cpus } from "node:os";
 import { z } from "zod";
 import { ledgerChoicesSchema, machineAssumptions } from "../../live/ledger-assumptions.ts";
 import type { ServedModel } from "../../serve/served-model.ts";
+import { userCacheFolder } from "../../util/cache-folder.ts";
 import { ConfigError, UnsupportedError } from "../../util/error.ts";
 import { defineCommand } from "../command.ts";
 import { note, print, say } from "../context.ts";
@@ -20,6 +21,7 @@ export default defineCommand({
   json: true,
   examples: [
     { line: "serve model/", ...messages.exampleOne },
+    { line: "serve ant=model/ --delta poems=deltas/poems --delta news=deltas/news", ...messages.exampleDelta },
     { line: "serve ant=models/ant --host 0.0.0.0 --keys keys.json", ...messages.exampleKeys },
   ],
   schema: z.object({
@@ -28,6 +30,11 @@ export default defineCommand({
       .min(1)
       .describe(messages.models.en)
       .meta({ zh: messages.models.zh, positional: true, placeholder: "MODEL" }),
+    delta: z
+      .array(z.string().min(1))
+      .default([])
+      .describe(messages.delta.en)
+      .meta({ zh: messages.delta.zh, placeholder: "DELTA" }),
     vocab: z
       .string()
       .min(1)
@@ -60,6 +67,7 @@ export default defineCommand({
       .describe(messages.prefill.en)
       .meta({ zh: messages.prefill.zh }),
     threads: z.int().min(1).max(1024).optional().describe(messages.threads.en).meta({ zh: messages.threads.zh }),
+    cache: z.boolean().default(true).describe(messages.cache.en).meta({ zh: messages.cache.zh }),
     maxWaiting: z
       .int()
       .min(1)
@@ -89,7 +97,15 @@ export default defineCommand({
       import("../../serve/served-model.ts"),
       import("../../serve/server.ts"),
     ]);
-    const names = given.map((model) => modelName(model).id);
+    if (options.delta.length > 0 && given.length !== 1)
+      throw new ConfigError("CPM_CLI_USAGE", say(context, messages.deltaOfWhich, { count: given.length }));
+    const served: readonly { readonly model: string; readonly delta?: string }[] = [
+      ...given.map((model) => ({ model })),
+      ...options.delta.map((delta) => ({ model: given[0]!, delta })),
+    ];
+    const names = served.map(({ model, delta }) =>
+      delta === undefined ? modelName(model).id : `${modelName(model).id}:${modelName(delta).id}`,
+    );
     if (new Set(names).size < names.length) {
       throw new ConfigError("CPM_CLI_USAGE", say(context, messages.sameName), {
         got: names.join(", "),
@@ -104,12 +120,13 @@ export default defineCommand({
     const models: ServedModel[] = [];
     const closeAll = () => Promise.all(models.map(({ dispatcher }) => dispatcher.drain(0)));
     try {
-      for (const model of given) {
+      for (const which of served) {
         models.push(
           await serveModel({
-            model,
+            ...which,
             vocabularyPath: options.vocab,
             configPath: options.config,
+            cacheFolder: options.cache ? userCacheFolder(context.env) : undefined,
             threads: options.threads,
             workers,
             rows,
