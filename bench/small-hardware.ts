@@ -13,13 +13,13 @@ import { existsSync, mkdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { Worker } from "node:worker_threads";
 import { openCheckpoint, saveCheckpoint } from "../src/checkpoint/index.ts";
 import { randomTensors } from "../src/compress/index.ts";
 import type { ModelConfig } from "../src/model/config.ts";
 import { parameterCount } from "../src/model/parameters.ts";
 import { preset } from "../src/model/presets.ts";
 import { ggufBytes, writeRandomGguf } from "./random-gguf.ts";
+import { readRate } from "./read-rate.ts";
 import { machine, median } from "./report.ts";
 import { startSide } from "./worker-side.ts";
 
@@ -44,33 +44,6 @@ const shapes = {
 const shape = shapes[values.shape as keyof typeof shapes];
 const config: ModelConfig = { ...preset("10b"), ...shape, dimHead: 128, vocabSize: 30720 };
 mkdirSync(values.scratch, { recursive: true });
-
-/** Gigabytes a second that `threads` threads read together from as many bytes. */
-async function readRate(bytes: number): Promise<number> {
-  const code = `
-    const { parentPort, workerData } = require("node:worker_threads");
-    const data = new Float64Array(workerData / 8).fill(1);
-    parentPort.on("message", () => {
-      const began = performance.now();
-      let a = 0, b = 0, c = 0, d = 0;
-      for (let i = 0; i < data.length; i += 32) { a += data[i]; b += data[i + 8]; c += data[i + 16]; d += data[i + 24]; }
-      parentPort.postMessage({ ms: performance.now() - began, sum: a + b + c + d });
-    });
-    parentPort.postMessage("ready");`;
-  const part = Math.floor(bytes / threads / 256) * 256;
-  const workers = Array.from({ length: threads }, () => new Worker(code, { eval: true, workerData: part }));
-  const message = (worker: Worker) => new Promise<{ ms: number }>((resolve) => worker.once("message", resolve));
-  await Promise.all(workers.map(message));
-  const rates: number[] = [];
-  for (let round = 0; round < 7; round++) {
-    const answers = workers.map(message);
-    for (const worker of workers) worker.postMessage("go");
-    const slowest = Math.max(...(await Promise.all(answers)).map(({ ms }) => ms));
-    rates.push((threads * part) / slowest / 1e6);
-  }
-  for (const worker of workers) await worker.terminate();
-  return median(rates);
-}
 
 console.log(machine());
 for (const bits of values.bits.split(",").map(Number) as (4 | 8)[]) {
@@ -115,7 +88,7 @@ for (const bits of values.bits.split(",").map(Number) as (4 | 8)[]) {
         if (round > 0) times.set(key, [...(times.get(key) ?? []), ms]);
       }
     }
-    if (round > 0) rates.push(await readRate(touched));
+    if (round > 0) rates.push(await readRate(touched, threads));
   }
   const of = (name: string) => median([...(times.get(name) ?? [])]);
   const decode = of("cpm-live decode");

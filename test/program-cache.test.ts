@@ -1,8 +1,11 @@
 /** Compiled programs kept on disk: the same numbers when they are mapped, rebuilt where they are damaged or stale. */
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { readdirSync, readFileSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { suite, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 import { openCheckpoint } from "../src/checkpoint/index.ts";
 import { createCpmAntSession, loadWeights } from "../src/infer/index.ts";
 import { openProgramCache } from "../src/infer/program-cache.ts";
@@ -14,6 +17,7 @@ import { temporaryFolder } from "./support/text-model.ts";
 const folder = temporaryFolder("cpm-program-cache-");
 const model = join(folder, "model");
 const kept = join(folder, "cache");
+const cpm = fileURLToPath(new URL("../bin/cpm.js", import.meta.url));
 
 /** Logits of a prompt and a step through the cache. */
 async function logits(): Promise<number[]> {
@@ -72,6 +76,37 @@ suite("program cache", () => {
     assert.equal(userCacheFolder({ HOME: "/h", XDG_CACHE_HOME: "/x" }, "linux"), join("/x", "cpm-live"));
     assert.equal(userCacheFolder({ HOME: "/h" }, "linux"), join("/h", ".cache", "cpm-live"));
     assert.equal(userCacheFolder({ HOME: "/h" }, "darwin"), join("/h", "Library", "Caches", "cpm-live"));
+  });
+});
+
+suite("two processes", () => {
+  test("that make the same cache at once both get it right, and leave it whole", async () => {
+    const env = { ...process.env, CPM_LIVE_CACHE: join(folder, "shared-cache") };
+    const words = [
+      cpm,
+      "generate",
+      model,
+      "春天",
+      "--mode",
+      "greedy",
+      "--max-tokens",
+      "3",
+      "--json",
+      "--memory",
+      "8GiB",
+    ];
+    const start = () => promisify(execFile)(process.execPath, words, { env, timeout: 120_000 });
+    const runs = await Promise.all([start(), start(), start()]);
+    const ids = runs.map(({ stdout }) => JSON.stringify(JSON.parse(stdout.trim()).ids));
+    assert.equal(new Set(ids).size, 1, ids.join(" "));
+    const kept = readdirSync(env.CPM_LIVE_CACHE, { recursive: true, encoding: "utf8" });
+    assert.deepEqual(
+      kept.filter((name) => name.includes(".new-")),
+      [],
+      "nothing is left half made",
+    );
+    const { stdout } = await start();
+    assert.equal(JSON.stringify(JSON.parse(stdout.trim()).ids), ids[0]);
   });
 });
 

@@ -53,6 +53,11 @@ export function memoryBudgetBytes(asked: number | undefined): number | undefined
   return limit === undefined ? asked : limit * containerShare;
 }
 
+/** The most that the process has kept in memory so far, mapped pages among it. */
+export function peakResidentBytes(): number {
+  return process.resourceUsage().maxRSS * 1024;
+}
+
 /** A terminal must not obey what a model writes: control characters are shown as U+FFFD, line breaks and tabs stay. */
 export function shownText(text: string, context: CommandContext): string {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for

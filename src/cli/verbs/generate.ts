@@ -14,7 +14,14 @@ import { type CommandContext, note, print, say } from "../context.ts";
 import { freeMemoryBytes } from "../machine.ts";
 import { generateMessages as messages } from "../messages/generate.ts";
 import { tuneMessages } from "../messages/tune.ts";
-import { devicesOf, hardwareFields, memoryBudgetBytes, modelFields, shownText } from "../model-session.ts";
+import {
+  devicesOf,
+  hardwareFields,
+  memoryBudgetBytes,
+  modelFields,
+  peakResidentBytes,
+  shownText,
+} from "../model-session.ts";
 import { formatDuration, formatInteger, formatNumber } from "../quantity.ts";
 import { fileLines, linesOf } from "../text-input.ts";
 import { truncateColumns } from "../text-width.ts";
@@ -337,6 +344,7 @@ function printJsonLines({ texts, prompts, timing, speculation }: TextResult, con
       ...(top.some((entries) => entries.length > 0) ? { top } : {}),
       usage: { promptTokens: promptIds.length, unknown: unknownCount, generatedTokens: ids.length },
       timing,
+      peakResidentBytes: peakResidentBytes(),
       ...(speculation === null ? {} : { speculation }),
     };
     print(context, JSON.stringify(line));
