@@ -42,7 +42,14 @@ test("the generated pages are not stale", async () => {
 });
 
 test("Chinese typography of the pages", () => {
-  for (const path of ["README.md", "docs/cli.md", "docs/data.md", "docs/errors.md", "docs/evaluation.md"]) {
+  for (const path of [
+    "README.md",
+    "docs/cli.md",
+    "docs/data.md",
+    "docs/errors.md",
+    "docs/evaluation.md",
+    "docs/serving.md",
+  ]) {
     const text = readFileSync(new URL(`../${path}`, import.meta.url), "utf8");
     // Code, the targets of links, and the bars of tables are no prose.
     const prose = text

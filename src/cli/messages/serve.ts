@@ -12,7 +12,7 @@ export const serveMessages = defineMessages({
     en: "folders or weights files of models, also as NAME=PATH",
   },
   delta: {
-    zh: "模型上的增量，可写作“名称=文件夹”；请求中以“模型:名称”选用",
+    zh: "模型上的增量，可写作“NAME=文件夹”；请求中写 MODEL:NAME 选用",
     en: "deltas on the model, also as NAME=FOLDER; requests choose one as MODEL:NAME",
   },
   deltaOfWhich: {
