@@ -13,6 +13,7 @@ import {
   createLookupDrafter,
   createModelDrafter,
   type Drafter,
+  draftCost,
   type GenerateOptionsInput,
   generate,
   openTextModel,
@@ -44,11 +45,13 @@ const { tokenizer } = large;
 const capacityTokens = 64 + maxTokens;
 const session = await createCpmAntSession(runtime, large.config, large.parameters, { capacityTokens });
 const draftSession = await createCpmAntSession(runtime, small.config, small.parameters, { capacityTokens });
-const costRatio = parameterCount(small.config) / parameterCount(large.config);
+const ratio = parameterCount(large.config) / parameterCount(small.config);
+const bytesOf = (model: typeof large) => [...model.parameters.values()].reduce((sum, each) => sum + each.byteLength, 0);
+const cost = (draftBytes: number) => draftCost(large.config.vocabSize, bytesOf(large), draftBytes);
 const ways: Readonly<Record<string, Drafter | undefined>> = {
   plain: undefined,
-  draft: createModelDrafter(draftSession, costRatio),
-  lookup: createLookupDrafter(),
+  draft: createModelDrafter(draftSession, cost(bytesOf(small))),
+  lookup: createLookupDrafter(cost(0)),
 };
 const idTokenizer = {
   eosId: tokenizer.eosId,
@@ -63,7 +66,7 @@ const batches = Array.from({ length: Math.ceil(prompts.length / rows) }, (_, i) 
 console.log(machine(runtime.info));
 const millions = (count: number) => `${(count / 1e6).toFixed(2)} M`;
 console.log(
-  `${millions(parameterCount(large.config))} parameters, draft ${millions(parameterCount(small.config))} (1/${(1 / costRatio).toFixed(1)}), ` +
+  `${millions(parameterCount(large.config))} parameters, draft ${millions(parameterCount(small.config))} (1/${ratio.toFixed(1)}), ` +
     `${rows} rows, ${maxTokens} tokens, most guesses ${values["draft-tokens"]}`,
 );
 

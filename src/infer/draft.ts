@@ -53,8 +53,21 @@ export interface Drafter {
   propose(rows: readonly DraftRow[], counts: readonly number[], wantsMore: readonly WantsMore[]): Promise<Draft[]>;
 }
 
-/** A pass over a few more tokens costs about this much of a pass over one, for each of them. */
-const verificationCost = 0.03;
+/**
+ * `costPerToken` of a drafter, from sizes: a token step takes as long as its weights take to read; choosing among the
+ * vocabulary takes as long as some 320 bytes for each of its tokens, and starting programs as long as some 2 MB; a token
+ * more in a pass costs 3 % of the pass. (From steps of models of 1.6 M and 14.6 M parameters on a processor. Sizes rather
+ * than a clock, so that a text depends on its seed alone.)
+ *
+ * @param draftBytes weights of the drafting model; 0 where none runs
+ */
+export function draftCost(vocabSize: number, modelBytes: number, draftBytes: number): number {
+  const choosing = 320 * vocabSize;
+  const starting = 2e6;
+  const step = modelBytes + choosing + starting;
+  const drafting = draftBytes === 0 ? 0 : draftBytes + choosing + starting;
+  return (drafting + choosing) / step + 0.03;
+}
 
 /**
  * Guesses by looking up: where the last tokens stood before, most of them first, what followed them is guessed to follow
@@ -62,9 +75,9 @@ const verificationCost = 0.03;
  *
  * @param longest how many last tokens are looked for at most; the fewest are `shortest`
  */
-export function createLookupDrafter({ longest = 4, shortest = 2 } = {}): Drafter {
+export function createLookupDrafter(costPerToken: number, { longest = 4, shortest = 2 } = {}): Drafter {
   return {
-    costPerToken: verificationCost,
+    costPerToken,
     begin: async () => {},
     reorder: async () => {},
     propose: async (rows, counts, wantsMore) =>
@@ -111,17 +124,15 @@ function commonStart(a: readonly number[], b: readonly number[]): number {
 /**
  * Guesses by a smaller model. Its session is the drafter's alone while texts are generated, and holds rows as long as the
  * verifying session does.
- *
- * @param costRatio time of a token step of the smaller model over one of the verifying model
  */
-export function createModelDrafter(session: DecodingSession, costRatio: number): Drafter {
+export function createModelDrafter(session: DecodingSession, costPerToken: number): Drafter {
   const V = session.vocabSize;
   let rules: DraftRules | undefined;
   /** What each row of the session has been fed after its prompt. */
   let fed: number[][] = [];
 
   return {
-    costPerToken: costRatio + verificationCost,
+    costPerToken,
     async begin(prompts, given) {
       rules = given;
       await session.prefill(prompts);

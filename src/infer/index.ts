@@ -10,6 +10,7 @@ export {
   type Drafter,
   type DraftRow,
   type DraftRules,
+  draftCost,
   type WantsMore,
 } from "./draft.ts";
 export { createEngine, type Engine, type EngineOptions, type EngineRequest, type EngineResult } from "./engine.ts";

@@ -57,14 +57,14 @@ async function run(
   { vocabSize, logitsOf, draftLogitsOf }: Models,
   prompts: Prompts,
   options: GenerateOptionsInput,
-  costRatio = 0.01,
+  cost = 0.04,
 ) {
   const session = createFakeSession({ vocabSize, logitsOf });
   const draftSession = createFakeSession({ vocabSize, logitsOf: draftLogitsOf });
   const drafters: Record<Kind, Drafter | undefined> = {
     none: undefined,
-    lookup: createLookupDrafter({ shortest: 1 }),
-    model: createModelDrafter(draftSession, costRatio),
+    lookup: createLookupDrafter(0.05, { shortest: 1 }),
+    model: createModelDrafter(draftSession, cost),
   };
   const result = await generate(session, tokenizer, prompts, options, { drafter: drafters[kind], maxDraftTokens: 5 });
   return { ...result, calls: session.calls };
@@ -143,7 +143,7 @@ describe("speculative decoding", () => {
     assert.ok(steps(right.calls) <= 12, `${steps(right.calls)} passes for 60 tokens with 5 guesses each`);
     assert.equal(right.speculation!.acceptedTokens, right.speculation!.draftedTokens);
     const stranger = { ...twin, draftLogitsOf: ngramLogits(20, 1234, 8) };
-    const wrong = await run("model", stranger, [[3, 4, 5]], settings, 0.2);
+    const wrong = await run("model", stranger, [[3, 4, 5]], settings, 0.23);
     assert.deepEqual(wrong.texts[0]!.ids, plain.texts[0]!.ids);
     assert.ok(wrong.speculation!.draftedTokens < 60, `${wrong.speculation!.draftedTokens} guesses`);
   });

@@ -16,7 +16,7 @@ import type { DeviceTensor, Runtime } from "../runtime/runtime.ts";
 import { createAntTokenizer, createDetokenizer, readVocabulary, type Tokenizer } from "../tokenizer/index.ts";
 import { ConfigError, DataError } from "../util/error.ts";
 import { type CpmAntSessionOptions, createCpmAntSession } from "./cpm-ant-session.ts";
-import { createLookupDrafter, createModelDrafter, type Drafter } from "./draft.ts";
+import { createLookupDrafter, createModelDrafter, type Drafter, draftCost } from "./draft.ts";
 import { type GenerationResult, type GenerationRun, streamGenerate } from "./generate.ts";
 import type { TokenEvent } from "./generated-row.ts";
 import { type GenerateOptions, type GenerateOptionsInput, parseGenerateOptions } from "./options.ts";
@@ -211,7 +211,8 @@ export function createTextGenerator(
   }
 
   async function drafterFor(capacityTokens: number): Promise<Drafter | undefined> {
-    if (typeof draft !== "object") return draft && createLookupDrafter();
+    const cost = (draftBytes: number) => draftCost(config.vocabSize, bytesOf(parameters), draftBytes);
+    if (typeof draft !== "object") return draft && createLookupDrafter(cost(0));
     if (draftSession === undefined || draftSession.capacityTokens < capacityTokens) {
       draftSession?.dispose();
       draftSession = undefined;
@@ -219,8 +220,7 @@ export function createTextGenerator(
       const options = { ...sessionOptions, capacityTokens, cache: draftCache };
       draftSession = await createCpmAntSession(runtime, draftConfig, draftParameters, options);
     }
-    // A token step takes about as long as its weights take to read.
-    return createModelDrafter(draftSession, bytesOf(draft.parameters) / bytesOf(parameters));
+    return createModelDrafter(draftSession, cost(bytesOf(draft.parameters)));
   }
 
   async function sessionFor(capacityTokens: number, decodingBytes: number): Promise<DecodingSession> {
