@@ -16,6 +16,7 @@ export { initialValues } from "./initial-values.ts";
 export { type MergedModel, mergeDelta, unmergeDelta } from "./merge-delta.ts";
 export type { DeltaMethod, DeltaParameter, InitialContext } from "./method.ts";
 export { type DeltaSpec, methodOf, methods } from "./methods/index.ts";
+export { type MixedDeltas, mixDeltas } from "./mixed-deltas.ts";
 export { type Place, type PlaceKind, placesOf } from "./places.ts";
 export { type PlaceSelection, selectPlaces } from "./select-places.ts";
 export { type TrainableTree, type TreeNode, trainableTree } from "./trainable-tree.ts";

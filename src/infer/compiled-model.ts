@@ -85,6 +85,11 @@ export interface Placement {
   readonly to: number;
 }
 
+/** What a program takes of each row's weights of several deltas `[B, K]`: nothing where it has no use for them. */
+export function mixInput({ program }: WeightedProgram, mix: DeviceTensor | undefined): Tensors {
+  return mix && program.inputs.some(({ name }) => name === "delta.mix") ? { "delta.mix": mix } : {};
+}
+
 /** Runs a program with its weights. */
 export function runWeighted({ program, weights }: WeightedProgram, inputs: Tensors): Promise<Tensors> {
   return program.run({ ...weights, ...inputs });

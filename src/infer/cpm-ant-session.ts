@@ -15,7 +15,7 @@ import { compileModel, type Placement } from "./compiled-model.ts";
 import { createKeyValueCache, type KeyValueCache } from "./key-value-cache.ts";
 import type { ProgramCache } from "./program-cache.ts";
 import type { CacheType } from "./programs.ts";
-import { beginRowPass, type PassRow, type PassSettings, type RowPass } from "./row-pass.ts";
+import { beginRowPass, mixOf, type PassRow, type PassSettings, type RowPass } from "./row-pass.ts";
 import { createDecodeBias } from "./score-bias.ts";
 import type { ContinuousSession, Newcomers } from "./session.ts";
 import { createTokenStep } from "./token-step.ts";
@@ -85,13 +85,19 @@ export async function createCpmAntSession(
     placement: options.placement,
     layerLimitBytes: options.layerLimitBytes,
   });
-  const tokenStep = createTokenStep(runtime, config, programs, decodeBias, { slots, segment });
+  const tokenStep = createTokenStep(runtime, config, programs, decodeBias, { slots, segment, mixes: grafts?.mixes });
 
   let cache: KeyValueCache | undefined;
   /** Slots in use of each row, prefix and soft prompt included. */
   let lengths = new Int32Array(0);
   /** Of these, what the prompts take: it cannot be cut. */
   let promptLengths = new Int32Array(0);
+  /** K: deltas that each row has weights for. */
+  const K = grafts?.mixes ?? 0;
+  /** Of each row, [K]. */
+  let mixes: Float32Array[] = [];
+  const mixed = (prompts: readonly unknown[], given: readonly ArrayLike<number>[] | undefined) =>
+    prompts.map((_, row) => Float32Array.from(mixOf({ mix: given?.[row] }, K)));
   const releaseRows = () => {
     tokenStep.release();
     cache?.dispose();
@@ -114,25 +120,29 @@ export async function createCpmAntSession(
   }
 
   const beginPass = (rows: readonly PassRow[], settings: Partial<PassSettings>) =>
-    beginRowPass(runtime, config, programs, rows, { promptTask, segment, ...settings });
+    beginRowPass(runtime, config, programs, rows, { promptTask, segment, mixes: K, ...settings });
   /** Of each prompt's last token. */
   const lastLogits = (pass: RowPass, ends: Int32Array) =>
     pass.logits(ends.map((length, row) => row * pass.columns + length - X - 1));
   const lengthsOf = (prompts: readonly (readonly number[])[]) =>
     Int32Array.from(prompts, (prompt) => X + P + prompt.length);
 
-  async function prefill(prompts: readonly (readonly number[])[]): Promise<Float32Array> {
+  async function prefill(
+    prompts: readonly (readonly number[])[],
+    given?: readonly ArrayLike<number>[],
+  ): Promise<Float32Array> {
     checkPrompts(prompts, V, capacityTokens);
     const current = ensureRows(prompts.length, false);
     const started = lengthsOf(prompts);
     lengths = started;
     promptLengths = started.slice();
+    mixes = mixed(prompts, given);
     const onCache: PassSettings["onCache"] = (layer, layerCache) => {
       current.store(layer, layerCache, started);
       disposeCache(layerCache);
     };
     const pass = await beginPass(
-      prompts.map((ids) => ({ ids })),
+      prompts.map((ids, row) => ({ ids, mix: mixes[row] })),
       { onCache },
     );
     try {
@@ -143,12 +153,16 @@ export async function createCpmAntSession(
     }
   }
 
-  async function begin(prompts: readonly (readonly number[])[]): Promise<Newcomers> {
+  async function begin(
+    prompts: readonly (readonly number[])[],
+    given?: readonly ArrayLike<number>[],
+  ): Promise<Newcomers> {
     checkPrompts(prompts, V, capacityTokens);
+    const newMixes = mixed(prompts, given);
     const ends = lengthsOf(prompts);
     const held = new Map<number, LayerCache<DeviceTensor>>();
     const pass = await beginPass(
-      prompts.map((ids) => ({ ids })),
+      prompts.map((ids, row) => ({ ids, mix: newMixes[row] })),
       { onCache: (layer, layerCache) => held.set(layer, layerCache) },
     );
     const dispose = () => {
@@ -169,6 +183,7 @@ export async function createCpmAntSession(
           for (const [layer, layerCache] of held) current.store(layer, layerCache, ends, first);
           lengths = Int32Array.of(...lengths, ...ends);
           promptLengths = Int32Array.of(...promptLengths, ...ends);
+          mixes = [...mixes, ...newMixes];
           return logits;
         } finally {
           dispose();
@@ -195,6 +210,8 @@ export async function createCpmAntSession(
     );
   }
 
+  const allMixes = () => Float32Array.from(mixes.flatMap((own) => [...own]));
+
   async function step(tokens: Int32Array): Promise<Float32Array> {
     const rows = tokens.length;
     if (rows !== lengths.length || rows === 0) throw new Error(`internal: ${rows} tokens for ${lengths.length} rows`);
@@ -205,6 +222,7 @@ export async function createCpmAntSession(
       lengths,
       Array.from(tokens, (id) => [id]),
       "all",
+      allMixes(),
     );
     for (let row = 0; row < rows; row++) lengths[row]!++;
     return logits;
@@ -223,7 +241,7 @@ export async function createCpmAntSession(
     const longest = Math.max(...tokens.map((own) => own.length));
     const added = (row: number) => tokens[row]!.length;
     if (longest <= width) {
-      const logits = await tokenStep.run(current, lengths, tokens, wanted);
+      const logits = await tokenStep.run(current, lengths, tokens, wanted, allMixes());
       lengths = lengths.map((length, row) => length + added(row));
       return logits;
     }
@@ -238,7 +256,7 @@ export async function createCpmAntSession(
     const reached = lengths.slice();
     for (let from = 0; from < longest; from += width) {
       const chunk = tokens.map((own) => Array.from(own).slice(from, from + width));
-      const logits = await tokenStep.run(current, reached, chunk, wanted);
+      const logits = await tokenStep.run(current, reached, chunk, wanted, allMixes());
       let at = 0;
       chunk.forEach((own, row) => {
         if (own.length === 0) return;
@@ -272,6 +290,7 @@ export async function createCpmAntSession(
       ensureRows(copy + 1, true).copy(row, copy, lengths[row]!);
       lengths = Int32Array.of(...lengths, lengths[row]!);
       promptLengths = Int32Array.of(...promptLengths, promptLengths[row]!);
+      mixes = [...mixes, mixes[row]!];
     },
     remove(row) {
       checkRow(row);
@@ -280,9 +299,11 @@ export async function createCpmAntSession(
         cache!.copy(last, row, lengths[last]!);
         lengths[row] = lengths[last]!;
         promptLengths[row] = promptLengths[last]!;
+        mixes[row] = mixes[last]!;
       }
       lengths = lengths.slice(0, last);
       promptLengths = promptLengths.slice(0, last);
+      mixes = mixes.slice(0, last);
     },
     async pass(rows, settings = {}) {
       checkOptions(config, { promptTask, segment, capacityTokens, ...settings });
@@ -320,6 +341,7 @@ export async function createCpmAntSession(
       }
       lengths = Int32Array.from(states, ({ length }) => length);
       promptLengths = Int32Array.from(states, ({ promptLength }) => promptLength);
+      if (K > 0) throw new Error("internal: states of rows do not tell which deltas they are of");
     },
     reorder(sources) {
       if (!sources.every((source) => source >= 0 && source < lengths.length)) {
@@ -330,6 +352,7 @@ export async function createCpmAntSession(
       current.reorder(sources, moved);
       lengths = moved;
       promptLengths = Int32Array.from(sources, (source) => promptLengths[source]!);
+      mixes = Array.from(sources, (source) => mixes[source]!);
     },
     dispose() {
       releaseRows();

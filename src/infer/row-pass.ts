@@ -12,13 +12,15 @@ import type { ModelConfig } from "../model/config.ts";
 import type { LayerCache } from "../model/cpm-ant.ts";
 import { positionBuckets } from "../model/position-buckets.ts";
 import type { DeviceTensor, Runtime } from "../runtime/runtime.ts";
-import { type CompiledModel, runWeighted, type Tensors, type WeightedProgram } from "./compiled-model.ts";
+import { type CompiledModel, mixInput, runWeighted, type Tensors, type WeightedProgram } from "./compiled-model.ts";
 
 /** One row's text. */
 export interface PassRow {
   readonly ids: ArrayLike<number>;
   /** 1 for each token that is a target; absent: none is. */
   readonly isTarget?: Uint8Array | undefined;
+  /** Weights of the deltas that the model's grafts mix, [K]; absent: none counts. */
+  readonly mix?: ArrayLike<number> | undefined;
 }
 
 export interface RowPass {
@@ -38,6 +40,8 @@ export interface RowPass {
 export interface PassSettings {
   readonly promptTask: number;
   readonly segment: number;
+  /** K: deltas that rows have weights for. */
+  readonly mixes?: number | undefined;
   /** Sees each layer's keys and values `[B, H, T, E′]` and owns them; without it they are let go. */
   readonly onCache?: ((layer: number, cache: LayerCache<DeviceTensor>) => void) | undefined;
 }
@@ -48,7 +52,7 @@ export async function beginRowPass(
   config: ModelConfig,
   programs: CompiledModel,
   rows: readonly PassRow[],
-  { promptTask, segment, onCache }: PassSettings,
+  { promptTask, segment, mixes = 0, onCache }: PassSettings,
 ): Promise<RowPass> {
   const P = config.promptLength;
   const B = rows.length;
@@ -85,6 +89,7 @@ export async function beginRowPass(
 
   let h: DeviceTensor;
   let common: Tensors;
+  let mix: DeviceTensor | undefined;
   try {
     const promptIds = Int32Array.from({ length: B * P }, (_, i) => promptTask * P + (i % P));
     const embedded = await runWeighted(programs.prefillEmbed, {
@@ -98,6 +103,7 @@ export async function beginRowPass(
       buckets: ints(positionBuckets(segments, B, T, config), B, T, T),
       blocked: floats(attentionBias(attention), B, T, T),
     });
+    if (mixes > 0) mix = floats(Float32Array.from(rows.flatMap((row) => mixOf(row, mixes))), B, mixes);
     common = { bias: keep(bias!), seen: floats(seen, B, T, 1) };
   } catch (error) {
     dispose();
@@ -127,7 +133,7 @@ export async function beginRowPass(
         const { layer, project, finish, promptInputs } = programs.layers[next]!;
         let mixed: DeviceTensor | undefined;
         if (project) {
-          const projected = await runWeighted(project, { h });
+          const projected = await runWeighted(project, { h, ...mixInput(project, mix) });
           for (const tensor of Object.values(projected)) keep(tensor);
           const found = await programs.promptAttention.run({ ...projected, ...common, ...promptInputs });
           mixed = keep(found.mixed!);
@@ -136,7 +142,7 @@ export async function beginRowPass(
           else for (const tensor of Object.values(layerCache)) tensor.dispose();
           for (const tensor of Object.values(projected)) letGo(tensor);
         }
-        const { next: stream } = await runWeighted(finish, mixed ? { h, mixed } : { h });
+        const { next: stream } = await runWeighted(finish, { h, ...(mixed && { mixed }), ...mixInput(finish, mix) });
         if (mixed) letGo(mixed);
         letGo(h);
         h = keep(stream!);
@@ -147,4 +153,9 @@ export async function beginRowPass(
     hidden: (positions) => read(programs.hidden, positions, "hidden"),
     dispose,
   };
+}
+
+/** A row's weights of K deltas. */
+export function mixOf({ mix }: Pick<PassRow, "mix">, mixes: number): number[] {
+  return Array.from({ length: mixes }, (_, i) => mix?.[i] ?? 0);
 }

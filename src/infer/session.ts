@@ -30,7 +30,11 @@ export interface DecodingSession {
   /** B: rows in the batch now. */
   readonly rows: number;
   /** Feeds the prompts; `rows` becomes `prompts.length`. Resolves to the logits of each row's last token, [B, V]. */
-  prefill(prompts: readonly (readonly number[])[]): Promise<Float32Array>;
+  prefill(
+    prompts: readonly (readonly number[])[],
+    /** Where several deltas share the base: of each prompt the weight of each delta, which its row keeps. */
+    mixes?: readonly ArrayLike<number>[],
+  ): Promise<Float32Array>;
   /** Feeds one token a row, [B]. Resolves to logits [B, V]. */
   step(tokens: Int32Array): Promise<Float32Array>;
   /**
@@ -59,7 +63,7 @@ export interface DecodingSession {
  */
 export interface ContinuousSession extends DecodingSession {
   /** Feeds prompts that are to join the batch. Their memory is held until they join or are disposed. */
-  begin(prompts: readonly (readonly number[])[]): Promise<Newcomers>;
+  begin(prompts: readonly (readonly number[])[], mixes?: readonly ArrayLike<number>[]): Promise<Newcomers>;
   /** A row more, the last, that goes on as `row`. */
   fork(row: number): void;
   /** Ends a row. */

@@ -7,7 +7,7 @@
  */
 import type { ModelConfig } from "../model/config.ts";
 import type { Binding, DeviceTensor, Runtime } from "../runtime/runtime.ts";
-import type { CompiledModel, Tensors, WeightedProgram } from "./compiled-model.ts";
+import { type CompiledModel, mixInput, type Tensors, type WeightedProgram } from "./compiled-model.ts";
 import type { KeyValueCache } from "./key-value-cache.ts";
 import { type BindingSequence, bindingSequence } from "./run-bindings.ts";
 import type { DecodeBias } from "./score-bias.ts";
@@ -23,6 +23,8 @@ export interface TokenStep {
     lengths: Int32Array,
     tokens: readonly ArrayLike<number>[],
     wanted: "all" | "last",
+    /** Each row's weights of the deltas that are mixed, [rows · K]. */
+    mixes?: Float32Array,
   ): Promise<Float32Array>;
   /** Lets go of memory and bindings. Call it before the cache that they are bound to is disposed. */
   release(): void;
@@ -44,7 +46,11 @@ export function createTokenStep(
   config: ModelConfig,
   programs: CompiledModel,
   bias: DecodeBias,
-  { slots, segment }: { readonly slots: number; readonly segment: number },
+  {
+    slots,
+    segment,
+    mixes: K = 0,
+  }: { readonly slots: number; readonly segment: number; readonly mixes?: number | undefined },
 ): TokenStep {
   const { heads: H, dimModel: D, vocabSize: V } = config;
   const HE = H * config.dimHead;
@@ -82,6 +88,7 @@ export function createTokenStep(
       v: float(HE),
       mixed: float(HE),
       logits: float(V),
+      ...(K > 0 && { mix: float(K) }),
     };
     capacity = tokens;
     runtime.write(memory.segments!, new Int32Array(tokens).fill(segment));
@@ -100,8 +107,9 @@ export function createTokenStep(
       return alias;
     };
     const of = (name: string, ...shape: number[]) => part(memory[name]!, shape);
-    const bind = ({ program, weights }: WeightedProgram, inputs: Tensors, outputs: Tensors) =>
-      bindings.push(program.bind({ ...weights, ...inputs }, outputs));
+    const mix = K > 0 ? of("mix", rows, K) : undefined;
+    const bind = (weighted: WeightedProgram, inputs: Tensors, outputs: Tensors) =>
+      bindings.push(weighted.program.bind({ ...weighted.weights, ...inputs, ...mixInput(weighted, mix) }, outputs));
     const stream = (name: string, size: number) => of(name, rows, width, size);
 
     let [h, next] = [stream("h0", D), stream("h1", D)];
@@ -151,7 +159,7 @@ export function createTokenStep(
   }
 
   return {
-    async run(cache, lengths, tokens, wanted) {
+    async run(cache, lengths, tokens, wanted, mixes) {
       const counts = tokens.map((own) => own.length);
       const width = Math.max(...counts);
       ensureMemory(Math.max(counts.length * width, cache.rowCapacity));
@@ -173,6 +181,7 @@ export function createTokenStep(
         forms.set(key, form);
       }
       runtime.write(memory.tokens!, ids);
+      if (K > 0 && mixes) runtime.write(memory.mix!, mixes);
       runtime.write(memory.last!, last);
       runtime.write(memory.positions!, Int32Array.from(positions));
       await form.sequence.run();

@@ -5,7 +5,7 @@
  * so training, decoding and every other program of a grafted model come from the same two definitions: the model's and the
  * graft's. A graft brings tensors of its own, inputs of the program under `delta.PORT`.
  */
-import { isTensor, mapTree, named, type Tensor, type TensorSpec, type Tree } from "../graph/index.ts";
+import { dim, isTensor, mapTree, named, spec, type Tensor, type TensorSpec, type Tree } from "../graph/index.ts";
 import type { ModelConfig } from "./config.ts";
 
 export interface GraftPort {
@@ -20,6 +20,8 @@ export interface Graft {
   /** Programs whose grafts have equal keys are equal, whatever the names of their tensors. */
   readonly key: string;
   readonly ports: readonly GraftPort[];
+  /** Whether it has an input `delta.mix` `[B, K]`: for each row of a batch the weight of each of K deltas. */
+  readonly mixes?: number | undefined;
   /** Dtypes and shapes of parameters (by path, `params.prompt`) that are not what the grafted config says. */
   readonly specs?: Readonly<Record<string, TensorSpec>>;
   /** What the program's outputs become; `inputs` are all its inputs by path, `delta.PORT` among them. */
@@ -34,6 +36,8 @@ export interface Grafts {
   readonly prefixSlots: number;
   readonly embed?: Graft | undefined;
   readonly head?: Graft | undefined;
+  /** K: deltas that each row of a batch has weights for; 0 or absent where all rows have the same. */
+  readonly mixes?: number | undefined;
   /** By layer. */
   readonly blocks: readonly (Graft | undefined)[];
 }
@@ -41,9 +45,10 @@ export interface Grafts {
 /** A program's argument specs with those of its graft. */
 export function graftedSpecs<Specs extends object>(specs: Specs, graft: Graft | undefined): Specs {
   if (graft === undefined) return specs;
-  const own = mapTree(specs as Tree<TensorSpec>, isLeafSpec, (spec, path) => graft.specs?.[path] ?? spec) as Specs;
-  const delta = Object.fromEntries(graft.ports.map(({ port, spec }) => [port, spec]));
-  return graft.ports.length === 0 ? own : { ...own, delta };
+  const own = mapTree(specs as Tree<TensorSpec>, isLeafSpec, (each, path) => graft.specs?.[path] ?? each) as Specs;
+  const ports = Object.fromEntries(graft.ports.map(({ port, spec: each }) => [port, each]));
+  const delta = { ...ports, ...(graft.mixes && { mix: spec("float32", [dim("B"), graft.mixes]) }) };
+  return Object.keys(delta).length === 0 ? own : { ...own, delta };
 }
 
 function isLeafSpec(value: unknown): value is TensorSpec {

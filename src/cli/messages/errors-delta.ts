@@ -54,4 +54,9 @@ export const deltaErrors: ErrorEntries = {
       en: "Use it beside its base: cpm generate MODEL --delta PATH.",
     },
   },
+  CPM_DELTA_MIX: {
+    zh: "这个增量不能与其他增量同处一批。",
+    en: "A delta that is not LoRA, or is DoRA, was to be used in one batch with others.",
+    remedy: { zh: "单独使用它，或并入一个单独的基座。", en: "Use it alone, or merged into a base of its own." },
+  },
 };
