@@ -154,6 +154,27 @@ suite("cpm tune", () => {
     await refuses(["--dry-run"], /基座/);
   });
 
+  test("preferences: the loss falls below ln 2, the run is resumed by its folder", async () => {
+    const file = at("pairs.jsonl");
+    const pair = { prompt: "春天", chosen: "花开了", rejected: "下雨" };
+    writeFileSync(file, `${JSON.stringify(pair)}\n`.repeat(4));
+    const { code, stderr } = await runCli([
+      ...["tune", model, "--objective", "preference", "--train", file, "--dev", file, ...small, "--steps", "6"],
+      ...["--run", at("dpo"), "--set", "schedule={kind: constant, peak: 0.02, warmup: 1}", "--set", "beta=0.5"],
+    ]);
+    assert.equal(code, 0, stderr);
+    const events = readFileSync(at("dpo/events.jsonl"), "utf8")
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+    const losses = events.filter(({ type }) => type === "validation").map(({ nats }) => nats);
+    assert.ok(Math.abs(losses[0] - Math.LN2) < 1e-4, `${losses}`);
+    assert.ok(losses.at(-1) < losses[0] - 0.01, `${losses}`);
+    writeFileSync(file, '{"prompt": "春天"}\n');
+    const broken = await runCli(["tune", model, "--objective", "preference", "--train", file, "--run", at("no")]);
+    assert.match(broken.stderr, /CPM_TASK_ROW/);
+  });
+
   test("a grid of runs ends with a report", async () => {
     const { code, stderr } = await runCli([
       ...["tune", model, ...headline, "--steps", "2", "--run", at("grid")],

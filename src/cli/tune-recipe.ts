@@ -25,6 +25,12 @@ export const tuneFields = {
     .optional()
     .describe(messages.model.en)
     .meta({ zh: messages.model.zh, positional: true, placeholder: "MODEL" }),
+  objective: z
+    .enum(["targets", "preference"])
+    .default("targets")
+    .describe(messages.objective.en)
+    .meta({ zh: messages.objective.zh }),
+  beta: z.number().positive().default(0.1).describe(messages.beta.en).meta({ zh: messages.beta.zh, flag: false }),
   task: z.enum(taskNames).optional().describe(messages.task.en).meta({ zh: messages.task.zh }),
   train: files(messages.train),
   dev: files(messages.dev),

@@ -8,11 +8,13 @@ import { join } from "node:path";
 import type { BatchSource } from "../data/index.ts";
 import type { TaskExample } from "../data/tasks/index.ts";
 import type { Delta } from "../delta/index.ts";
+import type { OpenedTextModel } from "../infer/index.ts";
 import { machineAssumptions } from "../live/ledger-assumptions.ts";
 import type { RunDescription } from "../live/run-folder.ts";
 import type { ModelConfig } from "../model/config.ts";
+import type { Runtime } from "../runtime/index.ts";
 import type { Tokenizer } from "../tokenizer/index.ts";
-import type { PretrainResult } from "../train/index.ts";
+import type { Objective, PretrainResult } from "../train/index.ts";
 import { ConfigError } from "../util/error.ts";
 import { type CommandContext, note, print, say } from "./context.ts";
 import { inspectMachine } from "./machine.ts";
@@ -91,7 +93,10 @@ async function tune(
     const tree = trainableTree(delta);
     const read = parameterReader(runtime, base, opened.parameters);
     const baseSha256 = await baseHash(base, read);
-    const task = await readTask(recipe, opened.tokenizer, delta, context);
+    const task =
+      recipe.objective === "preference"
+        ? await readPairs(recipe, runtime, opened, delta, context)
+        : await readTask(recipe, opened.tokenizer, delta, context);
     const createdMs = context.now();
     const machine = inspectMachine();
     const processor = { cpu: machine.cpuModel ?? machine.arch, cores: machine.usableProcessors };
@@ -143,6 +148,7 @@ async function tune(
       readBase: read,
       baseSha256,
       use: { promptTask: task.promptTask, segment: task.segment, ...(recipe.task && { task: recipe.task }) },
+      objective: task.objective,
       seed: recipe.seed,
     });
     const beganMs = context.now();
@@ -213,6 +219,70 @@ interface TuningTask {
   readonly columns: number;
   readonly promptTask: number;
   readonly segment: number;
+  readonly objective?: Objective;
+}
+
+/** Used where a recipe of preferences does not say otherwise. */
+const pairLimits = { lengthTokens: 512, answerTokens: 256 };
+
+/** Pairs as batches, with what the base thinks of them. */
+async function readPairs(
+  recipe: TuneRecipe,
+  runtime: Runtime,
+  { config, tokenizer, parameters }: OpenedTextModel,
+  { grafts }: Delta,
+  context: CommandContext,
+): Promise<TuningTask> {
+  const [{ createPreferenceBatches, expandPaths, readPreferences }, train] = await Promise.all([
+    import("../data/index.ts"),
+    import("../train/index.ts"),
+  ]);
+  if (recipe.train.length === 0)
+    throw new ConfigError("CPM_CLI_USAGE", say(context, messages.needData), { where: "train" });
+  const promptTask = 2;
+  const segment = 2;
+  const { lengthTokens = pairLimits.lengthTokens, answerTokens = pairLimits.answerTokens } = recipe;
+  const layout = { promptTask, segment, lengthTokens, answerTokens };
+  const pairs = async (files: readonly string[], limit: number | undefined) =>
+    files.length === 0 ? [] : readPreferences(await expandPaths(files), tokenizer, layout, limit);
+  const trainPairs = await pairs(recipe.train, recipe.limit);
+  const source = createPreferenceBatches({
+    train: trainPairs,
+    dev: await pairs(recipe.dev, recipe.devLimit),
+    promptLength: grafts.config.promptLength,
+    seed: recipe.seed,
+    epochs: recipe.epochs,
+  });
+  const lengths = source.pairs.flatMap(({ chosen, rejected }) => [chosen.ids.length, rejected.ids.length]);
+  const longest = lengths.reduce((most, length) => Math.max(most, length), 0);
+  const columns = recipe.length ?? Math.ceil((grafts.config.promptLength + longest) / 8) * 8;
+  note(
+    context,
+    say(context, messages.readingPairs, {
+      train: formatInteger(trainPairs.length),
+      dev: formatInteger(source.pairs.length - trainPairs.length),
+      longest: formatInteger(longest),
+    }),
+  );
+  const reference = await train.createTrainingStep(runtime, config, { tensors: parameters }, undefined, {
+    rows: recipe.rows,
+    columns: Math.max(columns, config.promptLength + longest),
+    recompute: "none",
+  });
+  try {
+    const likelihoods = await train.referenceLikelihoods(reference, source.pairs, config.promptLength);
+    return {
+      name: "preferences",
+      source,
+      tokens: lengths.reduce((sum, length) => sum + length, 0),
+      columns,
+      promptTask,
+      segment,
+      objective: train.preferenceObjective(source, likelihoods, { beta: recipe.beta }),
+    };
+  } finally {
+    reference.dispose();
+  }
 }
 
 /** The task's samples as batches, in the order and the length that the recipe asks for. */

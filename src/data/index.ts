@@ -33,6 +33,12 @@ export { type PlannedSource, readMixtureSources, type SourceSpending, spendToken
 export { allTargets, drawTargets, type Objective, objectiveLayout, objectiveTypes, writeSample } from "./objectives.ts";
 export { type Packing, type PackingKind, packingKinds, packingSchema } from "./packing.ts";
 export {
+  createPreferenceBatches,
+  type PreferenceBatches,
+  type PreferencePair,
+  readPreferences,
+} from "./preferences.ts";
+export {
   type BadLine,
   type Document,
   expandPaths,

@@ -2,6 +2,7 @@
 import type { BatchGeometry, BatchSource } from "../data/index.ts";
 import { countTargets } from "../model/batch.ts";
 import type { TrainingStep } from "./step.ts";
+import type { Objective } from "./update.ts";
 
 export interface Validation {
   readonly step: number;
@@ -22,14 +23,17 @@ export async function heldOutLosses(
   source: Pick<BatchSource, "heldOut">,
   geometry: BatchGeometry,
   pieces: number,
+  objective?: Objective,
 ): Promise<Pick<Validation, "nats" | "bitsPerCharacter" | "sources"> | undefined> {
   const sums = new Map<string, { nats: number; tokens: number; tokensPerCharacter: number }>();
   for (const { source: name, batch, tokensPerCharacter } of source.heldOut(geometry, pieces)) {
     const targets = countTargets(batch);
     if (targets === 0) continue;
     const sum = sums.get(name) ?? { nats: 0, tokens: 0, tokensPerCharacter };
-    sum.nats += (await training.loss(batch)) * targets;
-    sum.tokens += targets;
+    const mean = await training.loss(batch);
+    const own = objective?.weigh(batch, await training.targetLosses());
+    sum.nats += own ? own.loss * own.count : mean * targets;
+    sum.tokens += own ? own.count : targets;
     sums.set(name, sum);
   }
   if (sums.size === 0) return undefined;

@@ -25,6 +25,7 @@ export {
   parameterGroupSchema,
 } from "./optimizer-options.ts";
 export { createStatisticsTaker, type ParameterStatistics } from "./parameter-statistics.ts";
+export { preferenceObjective, referenceLikelihoods } from "./preference-objective.ts";
 export { type PretrainHooks, type PretrainResult, type PretrainSettings, pretrain } from "./pretrain.ts";
 export { type Geometry, lossProgram, outputProgram } from "./programs.ts";
 export { type GeometryRamp, geometryAt, rampSchema } from "./ramp.ts";
@@ -33,3 +34,4 @@ export { scheduleStage, stageName } from "./stages.ts";
 export { createTrainingStep, type GradientOptions, type TrainingStep, type TrainingStepOptions } from "./step.ts";
 export { readTextCorpus, type TextCorpus, type TextCorpusOptions } from "./text-corpus.ts";
 export { type Trainee, type TunedDeltaInput, tunedDelta, wholeModel } from "./trainee.ts";
+export type { Objective } from "./update.ts";

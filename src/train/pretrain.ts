@@ -297,7 +297,7 @@ export async function pretrain(
     const validate = async (geometry: BatchGeometry): Promise<boolean> => {
       const judge = await stepFor(geometry);
       const found = await withAverage(runtime, parameters, judged, () =>
-        heldOutLosses(judge, source, geometry, settings.validationPieces),
+        heldOutLosses(judge, source, geometry, settings.validationPieces, trainee.objective),
       );
       if (found === undefined) return false;
       validation = { step, tokens: feed.tokens, ...found, ...(judged && { ema: true }) };
@@ -347,7 +347,7 @@ export async function pretrain(
       const { loss, losses } = await gradientsOf(
         running,
         batches.map(({ batch }) => batch),
-        { gradientScale, draw: step },
+        { gradientScale, draw: step, objective: trainee.objective },
       );
       const gradientNorm = await optimizer.gradientNorm(gradientScale);
       // An overflow is part of how a loss scale works, as long as it can be lowered.

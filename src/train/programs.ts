@@ -71,6 +71,8 @@ export interface ProgramChoices {
   readonly graft?: Graft | undefined;
   /** Paths of the arguments whose gradients are wanted (`params.attention.q`, `delta.…`, `h`); default all. */
   readonly wanted?: readonly string[] | undefined;
+  /** The loss program takes `weights` `[M]`, a factor of each target's loss. */
+  readonly isWeighted?: boolean | undefined;
   /** Of these paths the gradients are added to what is there. */
   readonly added?: readonly string[] | undefined;
 }
@@ -239,20 +241,21 @@ export function lossProgram(
   choices: ProgramChoices = {},
 ): Graph {
   const { graft, wanted = ["params", "h"] } = choices;
-  const specs = graftedSpecs(lossSpecs(config, geometry), graft);
+  const specs = graftedSpecs(lossSpecs(config, geometry, choices.isWeighted), graft);
   const logitsOf = chosenLogitsOf(config, geometry, half, graft);
   const isWanted = (path: string) => wanted.some((prefix) => path === prefix || path.startsWith(`${prefix}.`));
   const graph = trace(
     "loss",
     (args): Record<string, Tensor> => {
-      const { targets, scale } = args;
+      const { targets, scale, weights } = args;
       const logits = logitsOf(args);
       const losses = crossEntropy(logits, targets);
-      const loss = mul(reduceSum(losses), scale);
+      const loss = mul(reduceSum(weights ? mul(losses, weights) : losses), scale);
       let trained = loss;
       if (zLoss !== 0) {
         const logZ = logSumExp(logits);
-        trained = mul(reduceSum(add(losses, mul(mul(logZ, logZ), zLoss))), scale);
+        const own = add(losses, mul(mul(logZ, logZ), zLoss));
+        trained = mul(reduceSum(weights ? mul(own, weights) : own), scale);
       }
       const chosen = named(args as Tree<Tensor>).filter(([path]) => isWanted(path));
       const tensors = chosen.map(([, tensor]) => tensor);
@@ -299,11 +302,11 @@ function chosenLogitsOf(
   });
   const chosen = inPrecision(half, grafted(run, graft));
   // `scale` and the targets are no part of it: they stay in float32.
-  return ({ scale: _scale, targets: _targets, ...args }) =>
+  return ({ scale: _scale, targets: _targets, weights: _weights, ...args }) =>
     chosen(args as TensorsOf<ReturnType<typeof lossSpecs>>).logits;
 }
 
-function lossSpecs(config: ModelConfig, geometry: Geometry) {
+function lossSpecs(config: ModelConfig, geometry: Geometry, isWeighted = false) {
   const M = dim("M");
   return {
     params: headSpecs(config),
@@ -311,6 +314,7 @@ function lossSpecs(config: ModelConfig, geometry: Geometry) {
     positions: spec("int32", [M]),
     targets: spec("int32", [M]),
     scale: spec("float32", []),
+    ...(isWeighted && { weights: spec("float32", [M]) }),
   };
 }
 

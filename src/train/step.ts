@@ -60,6 +60,8 @@ export interface GradientOptions {
   readonly gradientScale?: number;
   /** Adds to the gradients that are there. */
   readonly add?: boolean;
+  /** From the losses of all targets a factor of each: another objective than their mean. */
+  readonly weigh?: ((losses: Float32Array) => Float32Array) | undefined;
   /** The number of this draw of dropout masks: the same number gives the same masks. */
   readonly draw?: number;
 }
@@ -316,12 +318,16 @@ async function makeStep(
     graft: grafts?.head,
     wanted: [...headTrained.map(([port]) => port), ...(crossesHead ? ["h"] : [])],
   };
-  const lossPrograms = new Map<"plain" | "adds" | "alone", Program>();
-  const lossOf = async (kind: "plain" | "adds" | "alone"): Promise<Program> => {
+  type LossKind = "plain" | "adds" | "alone" | "weighted" | "weighted adds";
+  const lossPrograms = new Map<LossKind, Program>();
+  const lossOf = async (kind: LossKind): Promise<Program> => {
     const graph = () =>
       kind === "alone"
         ? forwardLossProgram(config, geometry, arithmetic, grafts?.head)
-        : lossProgram(config, geometry, arithmetic, kind === "adds", headChoices);
+        : lossProgram(config, geometry, arithmetic, kind.endsWith("adds"), {
+            ...headChoices,
+            isWeighted: kind.startsWith("weighted"),
+          });
     const program = lossPrograms.get(kind) ?? (await compile(graph()));
     lossPrograms.set(kind, program);
     return program;
@@ -454,7 +460,13 @@ async function makeStep(
 
   let lossCount = 0;
   /** Runs a loss program on the positions that have a target. Returns the loss; gradients go to `outputs`. */
-  async function runLoss(program: Program, batch: ModelBatch, scale: number, outputs: Tensors): Promise<number> {
+  async function runLoss(
+    program: Program,
+    batch: ModelBatch,
+    scale: number,
+    outputs: Tensors,
+    weightsOfTargets?: Float32Array,
+  ): Promise<number> {
     const positions = new Int32Array(countTargets(batch));
     let count = 0;
     batch.target.forEach((id, i) => {
@@ -471,7 +483,9 @@ async function makeStep(
     using chosen = batchTensors.positions!.alias([count]);
     using losses = batchTensors.losses!.alias([count]);
     const sums = Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [`sum.${name}`, tensor]));
-    const given = { ...headParameters, ...sums, h: last, positions: chosen, targets, scale: batchTensors.scale! };
+    using weights = weightsOfTargets && runtime.upload(weightsOfTargets, "float32", [count]);
+    const common = { h: last, positions: chosen, targets, scale: batchTensors.scale!, ...(weights && { weights }) };
+    const given = { ...headParameters, ...sums, ...common };
     await program.run(pick(given, program.inputs), { loss: batchTensors.loss!, losses, ...outputs });
     return Number((await runtime.download(batchTensors.loss!))[0]);
   }
@@ -481,14 +495,22 @@ async function makeStep(
     prepare(batch) {
       if (batch.rows === rows && batch.columns === columns) prepared.set(batch, scoresOf(batch));
     },
-    async lossAndGradients(batch, { scale, gradientScale = 1, add = false, draw = 0 } = {}) {
+    async lossAndGradients(batch, { scale, gradientScale = 1, add = false, draw = 0, weigh } = {}) {
       if (!backward) throw new Error("internal: this step was made without gradients");
       await runForward(batch, draw);
       const perTarget = scale ?? 1 / Math.max(1, countTargets(batch));
-      const loss = await runLoss(await lossOf(add ? "adds" : "plain"), batch, perTarget * gradientScale, {
+      const gradientsOfHead = {
         ...(streams && { "grad.h": streams[0] }),
         ...Object.fromEntries(headTrained.map(([port, name]) => [`grad.${port}`, gradient(name)])),
-      });
+      };
+      let weights: Float32Array | undefined;
+      if (weigh) {
+        await runLoss(await lossOf("alone"), batch, 1, {});
+        using losses = batchTensors.losses!.alias([lossCount]);
+        weights = weigh((await runtime.download(losses)) as Float32Array);
+      }
+      const kind = `${weigh ? "weighted" : "plain"}${add ? " adds" : ""}`.replace("plain adds", "adds") as LossKind;
+      const loss = await runLoss(await lossOf(kind), batch, perTarget * gradientScale, gradientsOfHead, weights);
       if (dBias) zero(dBias);
       if (!add) for (const name of shared) zero(gradient(name));
       const bindings = add ? (addingBackward ??= await bindBackward(true)) : backward;

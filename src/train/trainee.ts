@@ -14,6 +14,7 @@ import type { Seed } from "../util/random.ts";
 import type { Arena, ArenaParameter } from "./arena.ts";
 import { initializeParameter } from "./initialize.ts";
 import { createTrainingStep, type TrainingStep, type TrainingStepOptions } from "./step.ts";
+import type { Objective } from "./update.ts";
 
 /** What a checkpoint needs to write a delta that others can open. */
 export interface CheckpointDelta {
@@ -41,6 +42,8 @@ export interface Trainee {
   tensors(values: Arena): ReadonlyMap<string, DeviceTensor>;
   readonly grafts?: Grafts | undefined;
   readonly delta?: CheckpointDelta | undefined;
+  /** Default: the mean loss of the targets. */
+  readonly objective?: Objective | undefined;
 }
 
 /** All parameters of a model, from their random beginnings. */
@@ -67,13 +70,14 @@ export interface TunedDeltaInput {
   readBase(name: string): Promise<Float32Array>;
   readonly baseSha256: string;
   readonly use?: DeltaUse | undefined;
+  readonly objective?: Objective | undefined;
   readonly seed: Seed;
 }
 
 /** A delta, and what frees the frozen part of it. */
 export async function tunedDelta(
   runtime: Runtime,
-  { delta, base, readBase, baseSha256, use, seed }: TunedDeltaInput,
+  { delta, base, readBase, baseSha256, use, objective, seed }: TunedDeltaInput,
 ): Promise<Trainee & { dispose(): void }> {
   const owner = createOwner();
   const context = { seed, base: readBase };
@@ -103,6 +107,7 @@ export async function tunedDelta(
       createTrainingStep(runtime, delta.base, { tensors: tensors(values) }, gradients, { ...options, grafts }),
     tensors,
     grafts,
+    objective,
     delta: { specs: delta.parts.map(({ spec, options }) => ({ ...spec, ...options })), baseSha256, use, frozen },
     dispose: () => owner.dispose(),
   };

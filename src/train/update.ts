@@ -14,8 +14,20 @@ import type { TrainingStep } from "./step.ts";
 /** More batches than any update is made of: draws of masks are numbered apart. */
 const mostBatches = 65536;
 
+/** What is trained for, where it is not the mean loss of the targets. */
+export interface Objective {
+  /**
+   * From the losses of a batch's targets a factor of each, whose gradients add up to the objective's, the objective, and
+   * over how much it is a mean.
+   */
+  weigh(
+    batch: ModelBatch,
+    losses: Float32Array,
+  ): { readonly weights: Float32Array; readonly loss: number; readonly count: number };
+}
+
 export interface UpdateGradients {
-  /** Mean over all targets. */
+  /** Mean over all targets, or over the batches of an objective. */
   readonly loss: number;
   /** −ln p of each target, by batch. */
   readonly losses: readonly Float32Array[];
@@ -25,17 +37,35 @@ export interface UpdateGradients {
 export async function gradientsOf(
   step: TrainingStep,
   batches: readonly ModelBatch[],
-  { gradientScale = 1, draw = 0 }: { readonly gradientScale?: number; readonly draw?: number } = {},
+  {
+    gradientScale = 1,
+    draw = 0,
+    objective,
+  }: {
+    readonly gradientScale?: number;
+    readonly draw?: number;
+    readonly objective?: Objective | undefined;
+  } = {},
 ): Promise<UpdateGradients> {
   const targets = batches.reduce((sum, batch) => sum + countTargets(batch), 0);
-  const scale = 1 / Math.max(1, targets);
+  const scale = objective ? 1 / batches.length : 1 / Math.max(1, targets);
   const losses: Float32Array[] = [];
   let loss = 0;
   for (const [i, batch] of batches.entries()) {
-    const running = step.lossAndGradients(batch, { scale, gradientScale, add: i > 0, draw: draw * mostBatches + i });
+    let own: number | undefined;
+    const weigh =
+      objective &&
+      ((found: Float32Array) => {
+        const weighed = objective.weigh(batch, found);
+        own = weighed.loss / batches.length;
+        return weighed.weights;
+      });
+    const place = { add: i > 0, draw: draw * mostBatches + i };
+    const running = step.lossAndGradients(batch, { scale, gradientScale, ...place, weigh });
     const next = batches[i + 1];
     if (next !== undefined) step.prepare(next);
-    loss += await running;
+    const mean = await running;
+    loss += own ?? mean;
     losses.push(await step.targetLosses());
   }
   return { loss, losses };

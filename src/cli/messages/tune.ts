@@ -11,6 +11,18 @@ export const tuneMessages = defineMessages({
     en: "Trains a delta on a model: LoRA (rsLoRA, DoRA, LoRA+, PiSSA), adapters, parallel and low-rank adapters, Compacter, BitFit, prefix, soft prompt, IA³, or all or some of the parameters on copies. The base is only read; its SHA-256 is checked before and after. The data are a task's files (--task with --train and --dev); several samples share a row. The run is recorded in a folder (--run): events, checkpoints, the best of them, daily logs; cpm live shows it, --resume goes on with it. Each checkpoint is a delta's folder, in PEFT's format where PEFT has the method. --dry-run only shows the tree: what is trained, and its share. In a recipe delta lists methods, places and options; sweep runs a grid and reports.",
   },
   model: { zh: "基座模型的文件夹或权重文件", en: "the base: a model's folder or weights file" },
+  objective: {
+    zh: "targets 学任务的答案；preference 按偏好训练（DPO），文件每行为 {prompt, chosen, rejected}",
+    en: "targets learns a task's answers; preference trains on preferences (DPO), files of {prompt, chosen, rejected} a line",
+  },
+  beta: {
+    zh: "DPO 的 β：越小，答案的概率可移动越多",
+    en: "β of DPO: the smaller, the more answers' likelihoods may move",
+  },
+  readingPairs: {
+    zh: "读入偏好：训练 {train} 对，验证 {dev} 对，最长 {longest} 列；计算基座的概率……",
+    en: "Read preferences: {train} pairs to train on, {dev} held out, {longest} columns at most; the base's likelihoods…",
+  },
   task: { zh: "任务", en: "the task" },
   train: {
     zh: "训练文件（JSON Lines，可压缩），可重复",
