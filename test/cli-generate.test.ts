@@ -59,7 +59,10 @@ test("the same seed gives the same text, another seed another", async () => {
   const [first] = await generated([...words, "--seed", "5"]);
   const [again] = await generated([...words, "--seed", "5"]);
   const [other] = await generated([...words, "--seed", "6"]);
-  assert.deepEqual(again, first);
+  // How much memory the process has had is no part of it.
+  const { ids, logprobs, finish } = first!;
+  assert.deepEqual({ ids: again!.ids, logprobs: again!.logprobs, finish: again!.finish }, { ids, logprobs, finish });
+  assert.equal(again!.text, first!.text);
   assert.notEqual(other!.text, first!.text);
   assert.ok(first!.text.length > 5);
 });
