@@ -6,10 +6,11 @@
  *
  * The server is a process of its own with its worker; the clients are in this one, on the same cores. One stream and many
  * take turns, round by round; the ratio is that of the medians, and of the best rounds where the machine is not quiet.
+ * Processor time of server and worker for each token is told as well: other load moves it less.
  */
 import { request } from "node:http";
 import { parseArgs } from "node:util";
-import { startServeProcess } from "../test/support/serve-process.ts";
+import { processorMs, startServeProcess } from "../test/support/serve-process.ts";
 import { machine, median } from "./report.ts";
 
 const { values, positionals } = parseArgs({
@@ -75,11 +76,12 @@ function stream(seed: number): Promise<Timing> {
 
 async function round(count: number, seed: number) {
   const startMs = performance.now();
+  const usedMs = processorMs(server.pid);
   const timings = await Promise.all(Array.from({ length: count }, (_, i) => stream(seed * 1000 + i)));
   const seconds = (performance.now() - startMs) / 1000;
   const total = timings.reduce((sum, timing) => sum + timing.tokens, 0);
   if (total !== count * tokens) throw new Error(`${total} tokens instead of ${count * tokens}`);
-  return { tokensPerSecond: total / seconds, timings };
+  return { tokensPerSecond: total / seconds, processorMs: (processorMs(server.pid) - usedMs) / total, timings };
 }
 
 function quantile(all: readonly number[], share: number): string {
@@ -99,6 +101,7 @@ for (let i = 1; i <= Number(values.rounds); i++) {
     `round ${i}: ${alone.at(-1)!.tokensPerSecond.toFixed(0)} tokens/s alone, ${together.at(-1)!.tokensPerSecond.toFixed(0)} with ${streams}`,
   );
 }
+const processor = (rounds: typeof alone) => median(rounds.map((each) => each.processorMs));
 const speeds = (rounds: typeof alone) => rounds.map(({ tokensPerSecond }) => tokensPerSecond);
 for (const [name, rounds] of [
   ["1 stream", alone],
@@ -109,13 +112,15 @@ for (const [name, rounds] of [
   const between = timings.flatMap(({ betweenMs }) => betweenMs);
   console.log(
     `${name}: ${median(speeds(rounds)).toFixed(0)} tokens/s (best ${Math.max(...speeds(rounds)).toFixed(0)}); ` +
+      `${processor(rounds).toFixed(2)} ms of processor a token; ` +
       `first token p50 ${quantile(first, 0.5)} p95 ${quantile(first, 0.95)} ms; ` +
       `between tokens p50 ${quantile(between, 0.5)} p95 ${quantile(between, 0.95)} ms`,
   );
 }
 console.log(
   `${streams} streams against one: ${(median(speeds(together)) / median(speeds(alone))).toFixed(2)} × by medians, ` +
-    `${(Math.max(...speeds(together)) / Math.max(...speeds(alone))).toFixed(2)} × by best rounds (bar 5)`,
+    `${(Math.max(...speeds(together)) / Math.max(...speeds(alone))).toFixed(2)} × by best rounds (bar 5), ` +
+    `${(processor(alone) / processor(together)).toFixed(2)} × less processor time a token`,
 );
 server.kill("SIGTERM");
 await server.ended;

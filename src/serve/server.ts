@@ -274,8 +274,7 @@ function refuse(
     "Cache-Control": "no-store",
     ...(retryAfterSeconds !== undefined && { "Retry-After": String(retryAfterSeconds) }),
     ...(error.code === "invalid_api_key" && { "WWW-Authenticate": "Bearer" }),
-    // What is left of a body that was not read must not be taken for the next request.
-    ...((error.code === "request_too_large" || error.code === "request_timeout") && { Connection: "close" }),
+    ...(error.code === "request_timeout" && { Connection: "close" }),
   });
 }
 
@@ -292,7 +291,13 @@ async function readJson(incoming: IncomingMessage, maxBytes: number): Promise<un
 /** By hand: leaving an iterator over the request early would close the connection before the refusal is out. */
 function readBody(incoming: IncomingMessage, maxBytes: number): Promise<Buffer> {
   return new Promise((resolve, reject) => {
-    if (Number(incoming.headers["content-length"] ?? 0) > maxBytes) return reject(tooLarge(maxBytes));
+    // The rest of a body that is too large is read and thrown away (until the server's limit of time): a connection that
+    // is closed while the client still writes may take the refusal with it.
+    const refuseSize = () => {
+      incoming.resume();
+      reject(tooLarge(maxBytes));
+    };
+    if (Number(incoming.headers["content-length"] ?? 0) > maxBytes) return refuseSize();
     const chunks: Buffer[] = [];
     let bytes = 0;
     const settle = (act: () => void) => {
@@ -302,7 +307,7 @@ function readBody(incoming: IncomingMessage, maxBytes: number): Promise<Buffer> 
     };
     const onData = (chunk: Buffer) => {
       bytes += chunk.length;
-      if (bytes > maxBytes) settle(() => reject(tooLarge(maxBytes)));
+      if (bytes > maxBytes) settle(refuseSize);
       else chunks.push(chunk);
     };
     const onEnd = () => settle(() => resolve(Buffer.concat(chunks)));
