@@ -72,7 +72,13 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
       createServer,
       // A client that leaves is not an error of ours.
       autoCleanupIncoming: true,
-      serverOptions: { maxHeaderSize: 16 * 1024, headersTimeout: 20_000, requestTimeout: 60_000 },
+      serverOptions: {
+        maxHeaderSize: 16 * 1024,
+        headersTimeout: 20_000,
+        requestTimeout: 60_000,
+        // Longer than balancers and clients keep theirs: they should be the ones to close.
+        keepAliveTimeout: 75_000,
+      },
     },
     resolve,
   ) as Server;
