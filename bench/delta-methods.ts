@@ -12,9 +12,9 @@
  * folder and is not made again with the same settings, so the bench can be stopped at any time and called again;
  * `--minutes` begins nothing new after so long, `--table` prints what is there. `--rate` multiplies every learning rate.
  *
- * The metric is of the test file, decoded greedily with a penalty of 1.3 on what was said (small bases repeat one token else); losses are nats a token of the right answer: of dev rows, which also
- * choose the checkpoint, and of the test samples. Differences to the untuned base are paired by sample, with bootstrap
- * intervals of 95 %.
+ * The metric is of the test file, decoded greedily with a penalty of 1.3 on what was said (a small base repeats one token
+ * else). Losses are nats a token of the right answer: of dev rows, which also choose the checkpoint, and of the test
+ * samples. Differences to the untuned base are paired by sample; intervals are bootstrapped, of 95 %.
  */
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
