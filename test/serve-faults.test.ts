@@ -9,6 +9,8 @@ import { connect } from "node:net";
 import { after, suite, test } from "node:test";
 import { setTimeout as wait } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import fc from "fast-check";
 import { apiErrors } from "../src/serve/api-errors.ts";
 import { bodiesFor } from "./support/request-bodies.ts";
@@ -37,6 +39,17 @@ async function answered(response: Response): Promise<string> {
   const { error } = JSON.parse(text) as { error: { code: string } };
   assert.equal(apiErrors[error.code as keyof typeof apiErrors]?.status, response.status, text);
   return error.code;
+}
+
+setFlagsFromString("--expose-gc");
+const collect = runInNewContext("gc") as () => void;
+
+async function liveHeapBytes(): Promise<number> {
+  for (let i = 0; i < 4; i++) {
+    collect();
+    await wait(50);
+  }
+  return process.memoryUsage().heapUsed;
 }
 
 suite("faults", { timeout: 240_000 }, () => {
@@ -148,6 +161,34 @@ suite("faults", { timeout: 240_000 }, () => {
     await assertIdle();
     assert.notEqual(api.model.dispatcher.pool.states[0]!.pid, pid);
     assert.equal((await fetch(`${api.url}/health/ready`)).status, 200);
+  });
+
+  test("requests leave nothing on the heap, however they end", async () => {
+    const ask = { prompt: "夏天", max_tokens: 4 };
+    const kinds: Record<string, () => Promise<unknown>> = {
+      refused: async () => (await api.post("/v1/completions", { prompt: 3 })).text(),
+      whole: async () => (await api.post("/v1/completions", ask)).text(),
+      streamed: async () => (await api.post("/v1/completions", { ...ask, stream: true })).text(),
+      left: async () => {
+        const leaving = new AbortController();
+        const body = { ...ask, max_tokens: 60, min_tokens: 60, stream: true };
+        const response = await api.post("/v1/completions", body, { signal: leaving.signal });
+        await response.body!.getReader().read();
+        leaving.abort();
+      },
+    };
+    for (const [name, kind] of Object.entries(kinds)) {
+      const many = async (count: number) => {
+        for (let done = 0; done < count; done += 8) await Promise.all(Array.from({ length: 8 }, kind));
+        await assertIdle();
+        api.log.length = 0;
+        return await liveHeapBytes();
+      };
+      const before = await many(200);
+      const perRequest = ((await many(400)) - before) / 400;
+      // What a request holds while it is open is some tens of kilobytes.
+      assert.ok(perRequest < 3000, `${name}: ${perRequest.toFixed(0)} bytes a request`);
+    }
   });
 
   test("SIGTERM under load: what is under way is finished, the rest refused by type, and the process ends well", async (context) => {
