@@ -8,11 +8,9 @@
  * largest resident size of each process, with and without what its libraries took before the model was made. Needs a
  * Python with torch and safetensors; losses must agree before anything is compared.
  */
-import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { writeSafetensors } from "../src/checkpoint/safetensors-writer.ts";
@@ -20,6 +18,7 @@ import { configToJson } from "../src/model/config.ts";
 import { createNativeRuntime } from "../src/runtime/index.ts";
 import { machine, median } from "./report.ts";
 import { batchTensors, benchBatch, benchConfig, benchStep } from "./step-fixture.ts";
+import { type Peer, type StepLine, startPeer } from "./step-peer.ts";
 
 const { values } = parseArgs({
   options: {
@@ -40,45 +39,6 @@ const [rows, columns, threads, rounds] = [values.rows, values.columns, values.th
   number,
 ];
 const here = (file: string) => fileURLToPath(new URL(file, import.meta.url));
-
-interface StepLine {
-  readonly ms: number;
-  readonly loss: number;
-  readonly gradientNorm: number;
-  readonly peakBytes: number;
-}
-
-interface Peer {
-  readonly name: string;
-  readonly about: Readonly<Record<string, unknown>>;
-  step(): Promise<StepLine>;
-  stop(): void;
-}
-
-async function startPeer(name: string, command: string, args: readonly string[]): Promise<Peer | undefined> {
-  const child: ChildProcess = spawn(command, args, { stdio: ["pipe", "pipe", "inherit"] });
-  child.on("error", (error) => console.error(`${name}: ${error.message}`));
-  const lines = createInterface({ input: child.stdout! })[Symbol.asyncIterator]();
-  const next = async () => {
-    const line = await lines.next();
-    return line.done ? undefined : JSON.parse(line.value);
-  };
-  const about = await next();
-  if (about === undefined || "missing" in about) {
-    console.error(`${name}: not measured${about ? `, ${about.missing} is not installed` : ""}`);
-    child.kill();
-    return undefined;
-  }
-  return {
-    name,
-    about,
-    async step() {
-      child.stdin!.write("step\n");
-      return (await next()) as StepLine;
-    },
-    stop: () => void child.stdin!.end(),
-  };
-}
 
 const folder = mkdtempSync(join(tmpdir(), "cpm-bench-"));
 try {
