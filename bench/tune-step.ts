@@ -2,7 +2,8 @@
  * A LoRA step (rank 8 on project_q and project_v) beside PEFT's on Hugging Face's cpmant, on plain and on packed bases, with
  * the same shapes and threads.
  *
- *     node bench/tune-step.ts [--shape 100m] [--rows 1] [--columns 512] [--threads 2] [--rounds 5] [--python python3]
+ *     node bench/tune-step.ts [--shape 100m] [--rows 1] [--columns 512] [--threads 2] [--rounds 5] [--bases 32,8,4]
+ *                             [--python python3]
  *
  * Processes take turns, one step each; medians of the steps, ratios of neighbouring ones. Peak memory is the largest
  * resident size of each process. Weights are random on both sides: losses are not comparable.
@@ -24,6 +25,7 @@ const { values } = parseArgs({
     columns: { type: "string", default: "512" },
     threads: { type: "string", default: "2" },
     rounds: { type: "string", default: "5" },
+    bases: { type: "string", default: "32,8,4" },
     python: { type: "string", default: "python3" },
   },
 });
@@ -37,13 +39,15 @@ try {
   const ours = (bits: string) =>
     startPeer(`${bits} bits`, process.execPath, [here("./tune-step-worker.ts"), shape, rows, columns, threads, bits]);
   const peft = [here("./peers/cpm_ant_peft_step.py"), configFile, rows, columns, threads];
-  const started = [await startPeer("PEFT", values.python, peft), await ours("32"), await ours("8"), await ours("4")];
+  const started = [await startPeer("PEFT", values.python, peft)];
+  for (const bits of values.bases.split(",")) started.push(await ours(bits));
   const peers = started.filter((peer) => peer !== undefined);
   const steps = new Map<Peer, StepLine[]>(peers.map((peer) => [peer, []]));
   for (let round = -1; round < Number(values.rounds); round++) {
     for (const peer of peers) {
       const line = await peer.step();
       if (round >= 0) steps.get(peer)!.push(line);
+      process.stderr.write(`round ${round}: ${peer.name} ${line.ms.toFixed(0)} ms\n`);
     }
   }
   for (const peer of peers) peer.stop();
