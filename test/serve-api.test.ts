@@ -529,37 +529,4 @@ suite("around", { timeout: 120_000 }, () => {
     const streamed = events.slice(0, -1).map((event) => (event as Completion).choices[0]!.text);
     assert.equal(streamed.join(""), whole.choices[0]!.text);
   });
-
-  test("the official openai client", async (context) => {
-    const name = "openai";
-    const client = await import(name).then(
-      ({ OpenAI }) => new OpenAI({ baseURL: `${api.url}/v1`, apiKey: "none", maxRetries: 0 }),
-      () => undefined,
-    );
-    if (client === undefined) return context.skip("SKIPPED: the package openai is not installed, so it was not tried");
-    const messages = [{ role: "user" as const, content: "你好" }];
-    const whole = await client.chat.completions.create({ model: "small", messages, max_tokens: 8, seed: 1 });
-    const stream = await client.chat.completions.create({
-      model: "small",
-      messages,
-      max_tokens: 8,
-      seed: 1,
-      stream: true,
-    });
-    let text = "";
-    for await (const chunk of stream) text += chunk.choices[0]?.delta?.content ?? "";
-    assert.equal(text, whole.choices[0].message.content);
-    const completion = await client.completions.create({ model: "small", prompt: "春天", max_tokens: 4, logprobs: 1 });
-    assert.equal(completion.choices[0].logprobs.tokens.length, completion.usage.completion_tokens);
-    const vectors = await client.embeddings.create({ model: "small", input: ["春天", "夏天"] });
-    assert.equal(vectors.data[1].embedding.length, api.model.config.dimModel);
-    assert.deepEqual(
-      (await client.models.list()).data.map((model: { id: string }) => model.id),
-      ["small"],
-    );
-    await assert.rejects(client.completions.create({ model: "none", prompt: "x" }), {
-      status: 404,
-      code: "model_not_found",
-    });
-  });
 });
