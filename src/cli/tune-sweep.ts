@@ -1,6 +1,6 @@
 /**
  * A grid of tuning runs: every combination of the values that a recipe lists, each a run of its own in a folder, and a
- * report of all of them. A run whose folder is there and ended is not run again.
+ * report of all of them.
  */
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
