@@ -13,7 +13,7 @@
  * `--minutes` begins nothing new after so long, `--table` prints what is there. `--rate` multiplies every learning rate.
  *
  * The metric is of the test file, decoded greedily with a penalty of 1.3 on what was said (a small base repeats one token
- * else). Losses are nats a token of the right answer: of dev rows, which also choose the checkpoint, and of the test
+ * else). Losses are nats a token of the right answer: of dev rows, before and after, and of the test
  * samples. Differences to the untuned base are paired by sample; intervals are bootstrapped, of 95 %.
  */
 import { spawn } from "node:child_process";
@@ -130,10 +130,10 @@ function jobOf(task: TaskSetting, method: Method | undefined): Job {
       tune: {
         ...{ task: task.name, train: [data("train")], dev: [data("dev")], ...task.shared },
         // More than the steps read; the rest of the file would be encoded for nothing.
-        ...{ limit: steps * rows * 4, devLimit: dev },
+        ...{ limit: steps * rows * 2, devLimit: dev },
         ...{ delta: [method.delta], rows, length: task.columns + (method.columns ?? 0), steps },
         schedule: { kind: "cosine", total: steps, warmup: Math.ceil(steps / 10), ...rates(method) },
-        every: { validation: Math.ceil(steps / 2), checkpoint: 0 },
+        every: { validation: steps, checkpoint: 0 },
         patience: 0,
       },
     }),
@@ -222,7 +222,7 @@ async function collect(stream: AsyncIterable<Buffer>): Promise<string> {
 
 async function table(): Promise<string> {
   const head = [
-    ...["task", "method", "peak rate", "trained", "%", "dev loss before → best", "test loss", "metric, %"],
+    ...["task", "method", "peak rate", "trained", "%", "dev loss before → after", "test loss", "metric, %"],
     ...["metric − untuned", "s", "MiB", "base"],
   ];
   const lines: string[][] = [head, head.map(() => "---")];

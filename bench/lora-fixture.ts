@@ -38,15 +38,16 @@ export async function writeLoraFixture(
     ...{ base: at("base"), int8: at("int8"), exported: at("exported"), adapter: at("adapter") },
     batch: at("batch.json"),
   };
-  const table = new Map(parameterTable(config).map((parameter) => [parameter.name, parameter]));
-  const read = (name: string): Float32Array => {
-    const parameter = table.get(name)!;
+  const table = parameterTable(config);
+  const weights = new Map<string, Float32Array>();
+  for (const parameter of table) {
     const values = new Float32Array(parameterElements(parameter));
     if (parameter.kind === "norm") values.fill(1);
-    else fillNormal(values, 1, name, 0, parameter.kind === "embedding" ? 0.02 : 1);
-    return values;
-  };
-  const tensors = [...table.values()].map(({ name, shape }) => {
+    else fillNormal(values, 1, parameter.name, 0, parameter.kind === "embedding" ? 0.02 : 1);
+    weights.set(parameter.name, values);
+  }
+  const read = (name: string) => weights.get(name)!;
+  const tensors = table.map(({ name, shape }) => {
     return { name, dtype: "float32" as const, shape, read: () => read(name) };
   });
   await saveCheckpoint(fixture.base, config, tensors);

@@ -53,7 +53,7 @@ const step = await trainee.createStep(parameters, gradients, {
 });
 const optimizer = await createAdamW(runtime, parameters, gradients, moments);
 
-say({ ready: true, runtime: runtime.info.version, importedBytes, trained });
+say({ ready: true, runtime: runtime.info.version, importedBytes, readyBytes: peakBytes(), trained });
 for await (const _ of createInterface({ input: process.stdin })) {
   const began = performance.now();
   const processor = process.cpuUsage();

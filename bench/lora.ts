@@ -104,7 +104,8 @@ function show(side: Side, steps: ReadonlyMap<Side, readonly StepLine[]>, ours: r
   const ms = median(timed(side).map((line) => line.ms));
   const processorMs = median(timed(side).map((line) => line.processorMs));
   const peak = all.at(-1)!.peakBytes;
-  const own = peak - Number(side.hello.importedBytes);
+  const { importedBytes, readyBytes } = side.hello as { readonly importedBytes: number; readonly readyBytes: number };
+  const own = peak - importedBytes;
   const ratios = ours.includes(side)
     ? []
     : ours.map((our) => {
@@ -119,7 +120,7 @@ function show(side: Side, steps: ReadonlyMap<Side, readonly StepLine[]>, ours: r
       });
   console.log(
     `  ${side.name.padEnd(20)} ${ms.toFixed(0).padStart(6)} ms, ${((rows * columns * 1000) / ms).toFixed(0).padStart(5)} tokens/s, ${processorMs.toFixed(0)} ms of processor time; ` +
-      `peak ${mib(peak)} MiB, ${mib(own)} since the libraries were loaded; ` +
+      `peak ${mib(peak)} MiB: libraries ${mib(importedBytes)}, before the first step ${mib(readyBytes)}; ` +
       `loss ${all[0]!.loss.toFixed(5)} → ${all.at(-1)!.loss.toFixed(5)}${ratios.join("")}`,
   );
 }

@@ -74,6 +74,7 @@ def main():
         "transformers": transformers.__version__,
         "trained": sum(p.numel() for p in trained),
         "importedBytes": imported_bytes,
+        "readyBytes": peak_bytes(),
     }
     print(json.dumps(hello), flush=True)
     for _ in sys.stdin:
