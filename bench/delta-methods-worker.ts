@@ -38,6 +38,8 @@ export interface Tuned {
   readonly best: number;
   readonly bestStep: number;
   readonly ms: number;
+  /** Of it, of the processor: what it takes on a machine left alone. */
+  readonly processorMs: number;
   /** Of the whole process, before it evaluates. */
   readonly peakBytes: number;
 }
@@ -75,6 +77,7 @@ process.exit(0);
 
 async function tune(recipe: Readonly<Record<string, unknown>>, parameters: number) {
   const start = performance.now();
+  const processor = process.cpuUsage();
   const lines = await cpm("tune", { ...recipe, power: "off" }, [
     ...[job.base, "--run", join(job.folder, "run"), "-o", join(job.folder, "delta"), ...threads],
   ]);
@@ -84,6 +87,7 @@ async function tune(recipe: Readonly<Record<string, unknown>>, parameters: numbe
     .map((line) => JSON.parse(line))
     .find(({ event }) => event === "end");
   const { trained, step, first, best, baseSha256 } = end;
+  const { user, system } = process.cpuUsage(processor);
   const figures: Tuned = {
     trained,
     share: trained / parameters,
@@ -92,6 +96,7 @@ async function tune(recipe: Readonly<Record<string, unknown>>, parameters: numbe
     best: best.nats,
     bestStep: best.step,
     ms: performance.now() - start,
+    processorMs: (user + system) / 1000,
     peakBytes: Number(/VmHWM:\s+(\d+)/.exec(readFileSync("/proc/self/status", "utf8"))![1]) * 1024,
   };
   return { figures, baseSha256: String(baseSha256) };

@@ -223,7 +223,7 @@ async function collect(stream: AsyncIterable<Buffer>): Promise<string> {
 async function table(): Promise<string> {
   const head = [
     ...["task", "method", "peak rate", "trained", "%", "dev loss before → after", "test loss", "metric, %"],
-    ...["metric − untuned", "s", "MiB", "base"],
+    ...["metric − untuned", "s (processor)", "MiB", "base"],
   ];
   const lines: string[][] = [head, head.map(() => "---")];
   for (const task of chosenTasks) {
@@ -260,7 +260,7 @@ async function cellsOf(task: TaskSetting, method: Method | undefined, kept: Kept
     loss ? `${loss.value.toFixed(2)} [${loss.low.toFixed(2)}, ${loss.high.toFixed(2)}]` : "",
     `${percent(metric.value)} [${percent(metric.low)}, ${percent(metric.high)}]`,
     method ? await difference(task, method) : "",
-    tuned ? seconds(tuned.ms) : "",
+    tuned ? `${seconds(tuned.ms)} (${seconds(tuned.processorMs)})` : "",
     tuned ? (tuned.peakBytes / 2 ** 20).toFixed(0) : "",
     isKept(kept, untuned) ? "equal" : "CHANGED",
   ];
