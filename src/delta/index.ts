@@ -20,4 +20,4 @@ export { type MixedDeltas, mixDeltas } from "./mixed-deltas.ts";
 export { type Place, type PlaceKind, placesOf } from "./places.ts";
 export { type PlaceSelection, selectPlaces } from "./select-places.ts";
 export { type TrainableTree, type TreeNode, trainableTree } from "./trainable-tree.ts";
-export { type OpenedTunedModel, openTunedModel } from "./tuned-model.ts";
+export { type OpenedMixedModel, type OpenedTunedModel, openMixedModel, openTunedModel } from "./tuned-model.ts";

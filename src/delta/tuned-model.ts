@@ -4,6 +4,7 @@ import type { Runtime } from "../runtime/runtime.ts";
 import { createOwner } from "../util/owner.ts";
 import { baseHash, parameterReader } from "./base-hash.ts";
 import { checkBase, type OpenedDelta, openDelta } from "./delta-file.ts";
+import { mixDeltas } from "./mixed-deltas.ts";
 
 export interface OpenTunedModelOptions extends OpenTextModelOptions {
   /** Of a state dict of the original: its scale. */
@@ -12,6 +13,63 @@ export interface OpenTunedModelOptions extends OpenTextModelOptions {
 
 export interface OpenedTunedModel extends OpenedTextModel {
   readonly delta: OpenedDelta;
+}
+
+/** A base with several LoRA deltas at once: each text is written with its own weights of them. */
+export interface OpenedMixedModel extends OpenedTextModel {
+  readonly deltas: readonly OpenedDelta[];
+  /** A text's mix, from a weight of each delta in their order. */
+  mix(weights: readonly number[]): Float32Array;
+}
+
+/**
+ * Opens a base and several deltas of it.
+ *
+ * @throws UnsupportedError CPM_DELTA_MIX for deltas that are not plain LoRA; else as `openTunedModel`
+ */
+export async function openMixedModel(
+  runtime: Runtime,
+  basePath: string,
+  deltaPaths: readonly string[],
+  { alpha, ...options }: OpenTunedModelOptions = {},
+): Promise<OpenedMixedModel> {
+  const owner = createOwner();
+  try {
+    const base = owner.own(await openTextModel(runtime, basePath, options));
+    const deltas: OpenedDelta[] = [];
+    for (const path of deltaPaths) deltas.push(await checkedDelta(runtime, base, path, alpha));
+    const mixed = mixDeltas(base.config, new Map(deltas.map((delta, i) => [`${i + 1}: ${deltaPaths[i]}`, delta])));
+    const own = [...mixed.tensors].map(([name, { shape, values }]) => {
+      return [name, owner.own(runtime.upload(values, "float32", shape))] as const;
+    });
+    return {
+      ...base,
+      cache: undefined,
+      parameters: new Map([...base.parameters, ...own]),
+      grafts: mixed.grafts,
+      deltas,
+      mix: (weights) => mixed.weights(Object.fromEntries(mixed.names.map((name, i) => [name, weights[i] ?? 0]))),
+      dispose: () => owner.dispose(),
+    };
+  } catch (error) {
+    owner.dispose();
+    throw error;
+  }
+}
+
+/** A delta that is this base's, as far as it says whose it is. */
+async function checkedDelta(
+  runtime: Runtime,
+  base: OpenedTextModel,
+  path: string,
+  alpha: number | undefined,
+): Promise<OpenedDelta> {
+  const delta = await openDelta(path, base.config, { alpha });
+  if (delta.baseSha256 !== undefined) {
+    const read = parameterReader(runtime, base.config, base.parameters);
+    checkBase(delta, await baseHash(base.config, read), path);
+  }
+  return delta;
 }
 
 /**
@@ -28,11 +86,7 @@ export async function openTunedModel(
   const owner = createOwner();
   try {
     const base = owner.own(await openTextModel(runtime, basePath, options));
-    const delta = await openDelta(deltaPath, base.config, { alpha });
-    if (delta.baseSha256 !== undefined) {
-      const read = parameterReader(runtime, base.config, base.parameters);
-      checkBase(delta, await baseHash(base.config, read), deltaPath);
-    }
+    const delta = await checkedDelta(runtime, base, deltaPath, alpha);
     const own = delta.delta.parameters.map(({ name, shape }) => {
       return [name, owner.own(runtime.upload(delta.values.get(name)!, "float32", shape))] as const;
     });

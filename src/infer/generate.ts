@@ -51,6 +51,8 @@ export interface GenerationRun {
    * as if they had been generated. For later turns of a conversation: see `prompt-cache.ts`. Default: all.
    */
   readonly contextTokens?: readonly number[] | undefined;
+  /** Of each prompt, the weights of the deltas that are mixed into the session's model. Then nothing read before is reused. */
+  readonly mixes?: readonly ArrayLike<number>[] | undefined;
   /** Most guesses a row in one pass. Default 8. */
   readonly maxDraftTokens?: number | undefined;
 }
@@ -110,14 +112,21 @@ export async function* streamGenerate(
   const editor = editorOf(settings, tokenizer, session.vocabSize);
   const { contextTokens, promptCache = createPromptCache(0) } = run;
   checkContext(prompts, contextTokens);
-  const meter = createMeter(session, run.clock, (given) =>
-    contextTokens === undefined && run.promptCache === undefined
-      ? session.prefill(given)
-      : promptCache.prefill(
-          session,
-          given.map((ids, index) => ({ ids, contextTokens: contextTokens?.[index] })),
-        ),
-  );
+  const { mixes } = run;
+  if (mixes !== undefined && mixes.length !== prompts.length) {
+    throw new ConfigError("CPM_INFER_OPTIONS", "mixes and prompts differ in number", {
+      got: `${mixes.length} mixes`,
+      expected: `${prompts.length}, one for each prompt`,
+    });
+  }
+  const meter = createMeter(session, run.clock, (given) => {
+    if (mixes !== undefined) return session.prefill(given, mixes);
+    if (contextTokens === undefined && run.promptCache === undefined) return session.prefill(given);
+    return promptCache.prefill(
+      session,
+      given.map((ids, index) => ({ ids, contextTokens: contextTokens?.[index] })),
+    );
+  });
   const ends = prompts.map((prompt) => endRules(settings, endIds, session.capacityTokens - prompt.length));
   const decoding: Decoding = { tokenizer, prompts, settings, run, ends, editor, meter, vocabSize: session.vocabSize };
   const speculation = { draftedTokens: 0, acceptedTokens: 0 };

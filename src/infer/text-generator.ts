@@ -291,7 +291,7 @@ function takingTurns(session: DecodingSession): DecodingSession {
     get rows() {
       return session.rows;
     },
-    prefill: (prompts) => session.prefill(prompts),
+    prefill: (prompts, mixes) => session.prefill(prompts, mixes),
     async step(tokens) {
       await new Promise<void>((resolve) => {
         setImmediate(resolve);

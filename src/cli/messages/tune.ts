@@ -121,6 +121,17 @@ export const tuneMessages = defineMessages({
   layout: { zh: "写成哪种布局", en: "layout to write" },
   merged: { zh: "已写出 {path}：{count} 个权重不同", en: "Wrote {path}: {count} weights differ" },
   exampleMerge: { zh: "并入后单独使用", en: "a model of its own" },
-  deltaOption: { zh: "增量的文件夹；模型为其基座", en: "a delta's folder; the model is its base" },
+  deltaOption: {
+    zh: "增量的文件夹；模型为其基座。可以给出几个 LoRA，按 --mix 混合",
+    en: "a delta's folder; the model is its base. Several LoRA deltas may be given and are mixed by --mix",
+  },
+  mix: {
+    zh: "各增量的权重，如 0.7,0.3；用分号给每个开头各写一组，如 1,0;0,1。缺省全取 1",
+    en: "weights of the deltas, as 0.7,0.3; with semicolons a list for each prompt, as 1,0;0,1. All count in full by default",
+  },
+  mixWrong: {
+    zh: "--mix 要给每个增量一个权重：一组供全部开头用，或每个开头一组。",
+    en: "--mix takes a weight for each delta: one list for all prompts, or a list for each.",
+  },
   deltaUsed: { zh: "增量：{methods}", en: "Delta: {methods}" },
 });

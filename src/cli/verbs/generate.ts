@@ -1,7 +1,7 @@
 /** `cpm generate`: texts in, what a model makes of them out, as it appears or as JSON Lines. */
 import { readFile, stat } from "node:fs/promises";
 import { z } from "zod";
-import type { OpenedTunedModel } from "../../delta/index.ts";
+import type { OpenedMixedModel, OpenedTunedModel } from "../../delta/index.ts";
 import type { ResponseFormat } from "../../infer/constraint/response-format.ts";
 import type { OpenTextModelOptions, TextGenerator, TextResult, TokenEvent } from "../../infer/index.ts";
 import { GenerateOptionsSchema } from "../../infer/options.ts";
@@ -98,11 +98,16 @@ export default defineCommand({
       .describe(messages.logitBias.en)
       .meta({ zh: messages.logitBias.zh, placeholder: "MAP" }),
     delta: z
-      .string()
-      .min(1)
-      .optional()
+      .array(z.string().min(1))
+      .default([])
       .describe(tuneMessages.deltaOption.en)
       .meta({ zh: tuneMessages.deltaOption.zh, placeholder: "PATH" }),
+    mix: z
+      .string()
+      .regex(/^-?[\d.]+(,-?[\d.]+)*(;-?[\d.]+(,-?[\d.]+)*)*$/)
+      .optional()
+      .describe(tuneMessages.mix.en)
+      .meta({ zh: tuneMessages.mix.zh, placeholder: "1,0;0,1" }),
     promptTask: z.int().min(0).optional().describe(messages.promptTask.en).meta({ zh: messages.promptTask.zh }),
     segment: z.int().min(1).optional().describe(messages.segment.en).meta({ zh: messages.segment.zh }),
   }),
@@ -114,6 +119,7 @@ export default defineCommand({
       vocab,
       config,
       delta,
+      mix,
       promptTask,
       segment,
       threads,
@@ -149,8 +155,15 @@ export default defineCommand({
       vocabularyPath: vocab,
       ...(cache && { cacheFolder: userCacheFolder(context.env), alwaysCache: memory !== undefined }),
     };
-    const tuned = delta === undefined ? undefined : await openWith(runtime, model, delta, opening, context);
-    const opened = tuned ?? (await openTextModel(runtime, model, opening));
+    const isMixed = delta.length > 1 || mix !== undefined;
+    const mixed = isMixed ? await openMixed(runtime, model, delta, opening, context) : undefined;
+    const mixes = mixed && mixesOf(mix, delta.length, prompts.length, context).map((weights) => mixed.mix(weights));
+    const tuned =
+      mixed !== undefined || delta[0] === undefined
+        ? undefined
+        : await openWith(runtime, model, delta[0], opening, context);
+    const opened = mixed ?? tuned ?? (await openTextModel(runtime, model, opening));
+    const use = tuned?.delta.use ?? mixed?.deltas[0]?.use;
     const drafting =
       draft === undefined
         ? undefined
@@ -161,8 +174,8 @@ export default defineCommand({
       note(context, say(context, messages.assumed, { what: opened.assumptions.join("; ") }));
     const generator = createTextGenerator(runtime, opened, {
       // A delta was tuned under a soft prompt and in a segment: it is used under the same.
-      promptTask: promptTask ?? tuned?.delta.use?.promptTask ?? 2,
-      segment: segment ?? tuned?.delta.use?.segment ?? 2,
+      promptTask: promptTask ?? use?.promptTask ?? 2,
+      segment: segment ?? use?.segment ?? 2,
       placement: devices.placement,
       memoryLimitBytes: freeMemoryBytes(),
       draft: drafting ?? (lookup ? "lookup" : undefined),
@@ -173,7 +186,7 @@ export default defineCommand({
     context.signal.throwIfAborted();
     const live = !context.json && prompts.length === 1 && options.samples === 1 && options.mode !== "beam";
     try {
-      const { result, firstMs } = await follow(generator, prompts, options, live, context);
+      const { result, firstMs } = await follow(generator, prompts, options, { live, mixes }, context);
       reportUnknown(result, context);
       if (context.json) printJsonLines(result, context);
       else if (!live) printTexts(result, context);
@@ -260,6 +273,34 @@ async function openWith(
   return opened;
 }
 
+async function openMixed(
+  runtime: Runtime,
+  model: string,
+  paths: readonly string[],
+  opening: OpenTextModelOptions,
+  context: CommandContext,
+): Promise<OpenedMixedModel> {
+  const { openMixedModel } = await import("../../delta/index.ts");
+  const opened = await openMixedModel(runtime, model, paths, opening);
+  const methods = opened.deltas.flatMap(({ delta }) => delta.parts.map(({ method }) => method.name)).join(" + ");
+  note(context, say(context, tuneMessages.deltaUsed, { methods }));
+  return opened;
+}
+
+/** Weights of each delta for each prompt: one list for all, or a list each; without any, all of them in full. */
+function mixesOf(mix: string | undefined, deltas: number, prompts: number, context: CommandContext): number[][] {
+  const rows = mix?.split(";").map((row) => row.split(",").map(Number)) ?? [Array<number>(deltas).fill(1)];
+  const fits = rows.every((row) => row.length === deltas && row.every(Number.isFinite));
+  if (!fits || (rows.length !== 1 && rows.length !== prompts)) {
+    throw new ConfigError("CPM_CLI_USAGE", say(context, tuneMessages.mixWrong), {
+      where: "--mix",
+      got: mix,
+      expected: `1 | ${prompts} × ${deltas}`,
+    });
+  }
+  return Array.from({ length: prompts }, (_, prompt) => rows[prompt] ?? rows[0]!);
+}
+
 async function promptsOf(
   given: readonly string[],
   file: string | undefined,
@@ -283,10 +324,10 @@ async function follow(
   generator: TextGenerator,
   prompts: readonly string[],
   options: z.output<typeof GenerateOptionsSchema>,
-  live: boolean,
+  { live, mixes }: { readonly live: boolean; readonly mixes: readonly Float32Array[] | undefined },
   context: CommandContext,
 ): Promise<{ result: TextResult; firstMs: number | undefined }> {
-  const run = { signal: context.signal, clock: context.now };
+  const run = { signal: context.signal, clock: context.now, mixes };
   const events: AsyncGenerator<TokenEvent, TextResult, void> = generator.stream(prompts, options, run);
   let firstMs: number | undefined;
   for (;;) {
