@@ -187,6 +187,17 @@ suite("cpm tune", () => {
     assert.match(readFileSync(at("grid/sweep.md"), "utf8"), /\| 4 \| 0\.1 \|/);
   });
 
+  test("recipe sweep.yaml, in miniature: every method runs", async () => {
+    const { code, stderr } = await runCli([
+      ...["tune", model, "-c", join(recipes, "sweep.yaml"), ...files("headline"), ...small, "--steps", "2"],
+      ...["--run", at("recipe-sweep")],
+    ]);
+    assert.equal(code, 0, stderr);
+    const report = JSON.parse(readFileSync(at("recipe-sweep/sweep.json"), "utf8"));
+    assert.equal(report.runs.length, 10);
+    assert.ok(report.runs.every(({ best }: { best: number }) => best > 0));
+  });
+
   for (const name of readdirSync(recipes).filter((file) => file !== "sweep.yaml")) {
     test(`recipe ${name}, in miniature`, async () => {
       const task = name.replace(/^small-/, "").replace(/\.yaml$/, "");
