@@ -20,7 +20,7 @@ import { completePlan, estimatedRate, planRecipe } from "./planning.ts";
 import { formatBytes, formatInteger, formatNumber } from "./quantity.ts";
 import { measurePower, measuresPower, withLogs, withRecipeAlerts } from "./run-companions.ts";
 import { ownData } from "./run-paths.ts";
-import { type Recipe, readKeptRecipe, withPaths } from "./run-recipe.ts";
+import { type Recipe, readKeptRecipe, trainerSettings, withPaths } from "./run-recipe.ts";
 import { createRecorder } from "./run-recorder.ts";
 
 /** Those of the command. `output`: the model's folder, written at the end; no part of the recipe. */
@@ -166,26 +166,7 @@ async function train(
   try {
     const result = await pretrain(
       { runtime, config, source, vocabularyText, checkpoints, resume },
-      {
-        geometry,
-        ramp: recipe.ramp,
-        recompute: recipe.recompute,
-        schedule,
-        optimizer: recipe.optimizer,
-        accumulate: recipe.accumulate,
-        zLoss: recipe.zLoss,
-        compute: recipe.compute,
-        lossScale: recipe.lossScale,
-        guard: recipe.guard,
-        seed: recipe.seed,
-        steps: recipe.steps,
-        maxMs: recipe.for ?? Number.POSITIVE_INFINITY,
-        pace: recipe.pace,
-        patience: recipe.patience,
-        every: recipe.every,
-        validationPieces: recipe.evaluatePieces,
-        retention: recipe.retention,
-      },
+      { ...trainerSettings(recipe), geometry, ramp: recipe.ramp, schedule, retention: recipe.retention },
       hooks,
     );
     finish();

@@ -10,6 +10,7 @@ import { alertSchema } from "../live/alerts.ts";
 import { ledgerChoicesSchema } from "../live/ledger-assumptions.ts";
 import { retentionSchema } from "../train/checkpoint.ts";
 import { guardSchema } from "../train/guard.ts";
+import type { PretrainSettings } from "../train/pretrain.ts";
 import { rampSchema } from "../train/ramp.ts";
 import { ConfigError } from "../util/error.ts";
 import { pretrainMessages as messages } from "./messages/pretrain.ts";
@@ -136,5 +137,34 @@ export function withPaths(recipe: Recipe, change: (path: string) => string): Rec
     ...(recipe.mixture && {
       mixture: { sources: recipe.mixture.sources.map((source) => ({ ...source, data: change(source.data) })) },
     }),
+  };
+}
+
+/** What a recipe says to the trainer, whatever is trained; shape, schedule and retention are the caller's. */
+export function trainerSettings(
+  recipe: Pick<
+    Recipe,
+    | "recompute"
+    | "optimizer"
+    | "accumulate"
+    | "zLoss"
+    | "compute"
+    | "lossScale"
+    | "guard"
+    | "seed"
+    | "steps"
+    | "for"
+    | "pace"
+    | "patience"
+    | "every"
+    | "evaluatePieces"
+  >,
+): Omit<PretrainSettings, "geometry" | "ramp" | "schedule" | "retention"> {
+  const { recompute, optimizer, accumulate, zLoss, compute, lossScale, guard, seed, steps, pace, patience, every } =
+    recipe;
+  return {
+    ...{ recompute, optimizer, accumulate, zLoss, compute, lossScale, guard, seed, steps, pace, patience, every },
+    maxMs: recipe.for ?? Number.POSITIVE_INFINITY,
+    validationPieces: recipe.evaluatePieces,
   };
 }

@@ -22,6 +22,7 @@ import { tuneMessages as messages } from "./messages/tune.ts";
 import { requireNewFolder, round } from "./model-output.ts";
 import { formatInteger, formatNumber } from "./quantity.ts";
 import { measurePower, withLogs, withRecipeAlerts } from "./run-companions.ts";
+import { trainerSettings } from "./run-recipe.ts";
 import { createRecorder } from "./run-recorder.ts";
 import { readTuneRecipe, type TuneRecipe, withAbsolutePaths } from "./tune-recipe.ts";
 import { shownShare } from "./tune-tree.ts";
@@ -155,26 +156,7 @@ async function tune(
     try {
       const result = await pretrain(
         { runtime, config: base, trainee, source: task.source, vocabularyText, checkpoints, resume },
-        {
-          geometry,
-          ramp: [],
-          recompute: recipe.recompute,
-          schedule,
-          optimizer: recipe.optimizer,
-          accumulate: recipe.accumulate,
-          zLoss: recipe.zLoss,
-          compute: recipe.compute,
-          lossScale: recipe.lossScale,
-          guard: recipe.guard,
-          seed: recipe.seed,
-          steps: recipe.steps,
-          maxMs: recipe.for ?? Number.POSITIVE_INFINITY,
-          pace: recipe.pace,
-          patience: recipe.patience,
-          every: recipe.every,
-          validationPieces: recipe.evaluatePieces,
-          retention: { ...recipe.retention, best: true },
-        },
+        { ...trainerSettings(recipe), geometry, ramp: [], schedule, retention: { ...recipe.retention, best: true } },
         hooks,
       );
       finish();

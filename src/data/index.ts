@@ -46,6 +46,7 @@ export {
   readDocuments,
   type TextFormat,
 } from "./read-documents.ts";
+export { type EvenReading, readEvenly } from "./read-evenly.ts";
 export * from "./tasks/index.ts";
 export {
   bitsPerCharacter,

@@ -7,7 +7,7 @@ import {
   type Document,
   isHeldOut,
   type ReadOptions,
-  readDocuments,
+  readEvenly,
   type TokenCorpus,
 } from "../data/index.ts";
 import { createAntTokenizer, parseVocabulary, type Tokenizer, trainVocabulary } from "../tokenizer/index.ts";
@@ -59,28 +59,16 @@ async function trainedVocabulary(
   return (await trainVocabulary(texts, { size: vocabSize })).text;
 }
 
-/** Documents until there is enough, each from the file that has given the least text so far: all files count alike. */
+/** Documents until there is enough, about as much text from every file. */
 async function collect(
   files: readonly string[],
-  { maxCharacters, signal, ...reading }: TextCorpusOptions,
+  options: TextCorpusOptions,
 ): Promise<{ documents: Document[]; cut: boolean }> {
   const documents: Document[] = [];
-  let open = files.map((file) => ({ reader: readDocuments([file], reading), characters: 0 }));
-  let characters = 0;
-  while (open.length > 0) {
-    signal?.throwIfAborted();
-    const source = open.reduce((least, other) => (other.characters < least.characters ? other : least));
-    const next = await source.reader.next();
-    if (next.done) {
-      open = open.filter((other) => other !== source);
-      continue;
-    }
-    documents.push(next.value);
-    source.characters += next.value.text.length;
-    characters += next.value.text.length;
-    if (characters < maxCharacters) continue;
-    for (const { reader } of open) await reader.return(undefined);
-    return { documents, cut: true };
+  const reading = readEvenly(files, options);
+  for (;;) {
+    const next = await reading.next();
+    if (next.done) return { documents, cut: next.value };
+    documents.push(next.value.document);
   }
-  return { documents, cut: false };
 }

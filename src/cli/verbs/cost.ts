@@ -2,15 +2,13 @@
 import { z } from "zod";
 import { inBoth, type Text } from "../../live/bilingual.ts";
 import type { LedgerSummary } from "../../live/ledger.ts";
-import { ledgerChoicesSchema } from "../../live/ledger-assumptions.ts";
 import { ConfigError } from "../../util/error.ts";
 import { defineCommand } from "../command.ts";
 import { type CommandContext, note, print, printJson, say } from "../context.ts";
+import { ledgerFields } from "../ledger-fields.ts";
 import { costMessages as messages } from "../messages/cost.ts";
 import { formatInteger, formatNumber, formatPercent } from "../quantity.ts";
 import { renderTable } from "../table.ts";
-
-const choices = ledgerChoicesSchema.shape;
 
 export default defineCommand({
   name: "cost",
@@ -29,16 +27,7 @@ export default defineCommand({
       .meta({ zh: messages.run.zh, positional: true, placeholder: "RUN" }),
     preset: z.enum(["cpm-ant-10b"]).optional().describe(messages.preset.en).meta({ zh: messages.preset.zh }),
     by: z.enum(["stage", "day", "attempt"]).default("stage").describe(messages.by.en).meta({ zh: messages.by.zh }),
-    watts: choices.watts.describe(messages.watts.en).meta({ zh: messages.watts.zh }),
-    pue: choices.pue.describe(messages.pue.en).meta({ zh: messages.pue.zh }),
-    grid: choices.grid.describe(messages.grid.en).meta({ zh: messages.grid.zh }),
-    gridKgCo2ePerKwh: choices.gridKgCo2ePerKwh
-      .describe(messages.gridKg.en)
-      .meta({ zh: messages.gridKg.zh, flag: "grid-kg" }),
-    price: choices.price.describe(messages.price.en).meta({ zh: messages.price.zh }),
-    pricePerHour: choices.pricePerHour.describe(messages.pricePerHour.en).meta({ zh: messages.pricePerHour.zh }),
-    pricePerKwh: choices.pricePerKwh.describe(messages.pricePerKwh.en).meta({ zh: messages.pricePerKwh.zh }),
-    currency: choices.currency.describe(messages.currency.en).meta({ zh: messages.currency.zh }),
+    ...ledgerFields,
   }),
   async run({ run, preset, by, ...chosen }, context) {
     if ((run === undefined) === (preset === undefined))

@@ -10,7 +10,7 @@ import { ConfigError } from "../../util/error.ts";
 import { defineCommand } from "../command.ts";
 import { type CommandContext, note, print, printJson, say } from "../context.ts";
 import { showInferencePlan } from "../inference-planning.ts";
-import { costMessages } from "../messages/cost.ts";
+import { ledgerFields } from "../ledger-fields.ts";
 import { inferPlanMessages as inferMessages, planMessages as messages } from "../messages/plan.ts";
 import {
   assumedUtilisation,
@@ -30,7 +30,6 @@ const longestCalibrationMs = 120_000;
 
 const { resume: _resume, from: _from, run: _run, ...recipeFields } = pretrainFields;
 const positive = z.number().positive();
-const choices = ledgerChoicesSchema.shape;
 
 const machineNames = ["this", ...(Object.keys(deviceTable) as DeviceName[])] as const;
 
@@ -68,16 +67,7 @@ const schema = z.object({
     .default(3)
     .describe(messages.calibrationSteps.en)
     .meta({ zh: messages.calibrationSteps.zh }),
-  watts: choices.watts.describe(costMessages.watts.en).meta({ zh: costMessages.watts.zh }),
-  pue: choices.pue.describe(costMessages.pue.en).meta({ zh: costMessages.pue.zh }),
-  grid: choices.grid.describe(costMessages.grid.en).meta({ zh: costMessages.grid.zh }),
-  gridKgCo2ePerKwh: choices.gridKgCo2ePerKwh
-    .describe(costMessages.gridKg.en)
-    .meta({ zh: costMessages.gridKg.zh, flag: "grid-kg" }),
-  price: choices.price.describe(costMessages.price.en).meta({ zh: costMessages.price.zh }),
-  pricePerHour: choices.pricePerHour.describe(costMessages.pricePerHour.en).meta({ zh: costMessages.pricePerHour.zh }),
-  pricePerKwh: choices.pricePerKwh.describe(costMessages.pricePerKwh.en).meta({ zh: costMessages.pricePerKwh.zh }),
-  currency: choices.currency.describe(costMessages.currency.en).meta({ zh: costMessages.currency.zh }),
+  ...ledgerFields,
 });
 type Options = z.output<typeof schema>;
 

@@ -9,7 +9,8 @@
 import { basename } from "node:path";
 import { createVocabularyTrainer } from "../../tokenizer/index.ts";
 import type { DatasetDescription } from "../dataset.ts";
-import { type BadLine, expandPaths, type ReadOptions, readDocuments } from "../read-documents.ts";
+import { type BadLine, expandPaths } from "../read-documents.ts";
+import { readEvenly } from "../read-evenly.ts";
 import { isHeldOut } from "../token-corpus.ts";
 import { type BuildProgress, buildDataset } from "./build-dataset.ts";
 import { buildOptionsSchema, type SourceInput } from "./build-options.ts";
@@ -90,32 +91,19 @@ async function sourcesOf(paths: readonly string[]): Promise<SourceInput[]> {
   return [...groups].map(([name, files]) => ({ name, paths: files }));
 }
 
-/** Reads documents until there is enough, each from the file that has given the least text so far: all files count alike. */
+/** What is read, about as much text from every file: how many documents of each, and whether there was more. */
 async function survey(
   files: readonly string[],
   { maxCharacters, field, encoding, signal, onBadLine }: TextBuildInput,
   use: (text: string) => void,
 ): Promise<{ documentsOf: Map<string, number>; cut: boolean }> {
-  const reading: ReadOptions = { field, encoding, ...(onBadLine && { onBadLine }) };
   const documentsOf = new Map(files.map((file) => [file, 0]));
-  let open = files.map((file) => ({ file, reader: readDocuments([file], reading), characters: 0 }));
-  let characters = 0;
-  while (open.length > 0) {
-    signal?.throwIfAborted();
-    const source = open.reduce((least, other) => (other.characters < least.characters ? other : least));
-    const next = await source.reader.next();
-    if (next.done) {
-      open = open.filter((other) => other !== source);
-      continue;
-    }
-    const { text } = next.value;
-    use(text);
-    documentsOf.set(source.file, documentsOf.get(source.file)! + 1);
-    source.characters += text.length;
-    characters += text.length;
-    if (characters < maxCharacters) continue;
-    for (const { reader } of open) await reader.return(undefined);
-    return { documentsOf, cut: true };
+  const reading = readEvenly(files, { field, encoding, maxCharacters, signal, ...(onBadLine && { onBadLine }) });
+  for (;;) {
+    const next = await reading.next();
+    if (next.done) return { documentsOf, cut: next.value };
+    const { file, document } = next.value;
+    use(document.text);
+    documentsOf.set(file, documentsOf.get(file)! + 1);
   }
-  return { documentsOf, cut: false };
 }
