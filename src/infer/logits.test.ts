@@ -95,10 +95,11 @@ describe("topEntries", () => {
         );
         if (count > 0) {
           assert.equal(argmax(row), ids[0]);
-          assert.equal(maximum(row), values[0]);
+          // 0 and −0 are equal values: the first of them is named, either may be the maximum.
+          assert.ok(maximum(row) === values[0], `${maximum(row)} and ${values[0]}`);
         }
       }),
-      { numRuns: 500 },
+      { numRuns: 500, examples: [[Float32Array.of(-0, 0), 1]] },
     );
   });
 });
