@@ -14,7 +14,7 @@ import { defineCommand } from "../command.ts";
 import { type CommandContext, note, print, printJson, say } from "../context.ts";
 import { comparisonDocument, type EvaluatedTask, evaluationDocument } from "../eval-report.ts";
 import { evalMessages as messages } from "../messages/eval.ts";
-import { modelFields } from "../model-session.ts";
+import { modelFields } from "../model-options.ts";
 import { startProgress } from "../progress.ts";
 import { formatInteger } from "../quantity.ts";
 import { htmlReport, markdownReport, type ReportDocument, terminalReport } from "../report-document.ts";

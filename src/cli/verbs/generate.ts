@@ -21,7 +21,7 @@ import {
   modelFields,
   peakResidentBytes,
   shownText,
-} from "../model-session.ts";
+} from "../model-options.ts";
 import { formatDuration, formatInteger, formatNumber } from "../quantity.ts";
 import { fileLines, linesOf } from "../text-input.ts";
 import { truncateColumns } from "../text-width.ts";

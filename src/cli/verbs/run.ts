@@ -9,7 +9,7 @@ import { defineCommand } from "../command.ts";
 import { type CommandContext, note, print, say } from "../context.ts";
 import { freeMemoryBytes } from "../machine.ts";
 import { runMessages as messages } from "../messages/run.ts";
-import { devicesOf, hardwareFields, memoryBudgetBytes, modelFields, shownText } from "../model-session.ts";
+import { devicesOf, hardwareFields, memoryBudgetBytes, modelFields, shownText } from "../model-options.ts";
 import { formatInteger, formatNumber } from "../quantity.ts";
 import { renderError } from "../render-error.ts";
 import { renderFacts } from "../table.ts";
