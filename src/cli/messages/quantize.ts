@@ -9,7 +9,6 @@ export const quantizeMessages = defineMessages({
   },
   source: { zh: "模型文件夹或单个权重文件", en: "a model's folder or a single weights file" },
   target: { zh: "要写的文件夹", en: "the folder to write" },
-  config: { zh: "模型的 config.json", en: "the model's config.json" },
   precision: { zh: "每个权重用几位", en: "bits of a weight" },
   group: {
     zh: "共用一个缩放系数的输入数；channel 为每个输出一个",

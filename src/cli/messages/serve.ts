@@ -20,11 +20,6 @@ export const serveMessages = defineMessages({
     en: "Deltas need one model to be on; {count} were given.",
   },
   exampleDelta: { zh: "一个模型和它的两个增量", en: "a model with two deltas on it" },
-  vocab: { zh: "词表（缺省用模型旁边的）", en: "vocabulary, by default the one beside the model" },
-  config: {
-    zh: "模型配置（缺省用权重旁边的）",
-    en: "the model's configuration, by default the one beside the weights",
-  },
   host: { zh: "监听的地址；缺省只限本机", en: "address to listen on; by default this machine alone" },
   port: { zh: "端口；0 为任意空闲端口", en: "port; 0: any free one" },
   keys: { zh: "API 密钥文件（cpm serve keys 管理）", en: "file of API keys, kept by cpm serve keys" },

@@ -5,7 +5,8 @@ import { join } from "node:path";
 import { z } from "zod";
 import { defineCommand } from "../command.ts";
 import { print, printJson, say } from "../context.ts";
-import { inspectMessages, convertMessages as messages } from "../messages/inspect.ts";
+import { convertMessages as messages } from "../messages/inspect.ts";
+import { modelFields } from "../model-options.ts";
 import { startProgress } from "../progress.ts";
 import { bytesSchema, formatBytes } from "../quantity.ts";
 
@@ -27,11 +28,7 @@ export default defineCommand({
       .string()
       .describe(messages.target.en)
       .meta({ zh: messages.target.zh, positional: true, placeholder: "FOLDER" }),
-    config: z
-      .string()
-      .optional()
-      .describe(inspectMessages.config.en)
-      .meta({ zh: inspectMessages.config.zh, placeholder: "FILE" }),
+    config: modelFields.config,
     layout: z
       .enum(["cpm-live", "hf-cpmant"])
       .default("cpm-live")

@@ -8,6 +8,7 @@ import { ConfigError } from "../../util/error.ts";
 import { defineCommand } from "../command.ts";
 import { type CommandContext, print, printJson, say } from "../context.ts";
 import { inspectMessages as messages } from "../messages/inspect.ts";
+import { modelFields } from "../model-options.ts";
 import { formatBytes, formatInteger, formatPercent } from "../quantity.ts";
 import { renderFacts, renderTable } from "../table.ts";
 
@@ -39,7 +40,7 @@ export default defineCommand({
       .optional()
       .describe(messages.path.en)
       .meta({ zh: messages.path.zh, positional: true, placeholder: "PATH" }),
-    config: z.string().optional().describe(messages.config.en).meta({ zh: messages.config.zh, placeholder: "FILE" }),
+    config: modelFields.config,
     preset: z.enum(presetNames).optional().describe(messages.preset.en).meta({ zh: messages.preset.zh }),
     allLayers: z.boolean().default(false).describe(messages.allLayers.en).meta({ zh: messages.allLayers.zh }),
   }),

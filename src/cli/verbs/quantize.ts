@@ -5,6 +5,7 @@ import type { QuantizedParameter } from "../../compress/index.ts";
 import { defineCommand } from "../command.ts";
 import { type CommandContext, print, printJson, say } from "../context.ts";
 import { quantizeMessages as messages } from "../messages/quantize.ts";
+import { modelFields } from "../model-options.ts";
 import { startProgress } from "../progress.ts";
 import { formatBytes, formatInteger, formatNumber, formatPercent } from "../quantity.ts";
 import { renderTable } from "../table.ts";
@@ -26,7 +27,7 @@ export default defineCommand({
       .string()
       .describe(messages.target.en)
       .meta({ zh: messages.target.zh, positional: true, placeholder: "FOLDER" }),
-    config: z.string().optional().describe(messages.config.en).meta({ zh: messages.config.zh, placeholder: "FILE" }),
+    config: modelFields.config,
     precision: z
       .enum(["int8", "int4"])
       .default("int4")

@@ -10,6 +10,7 @@ import { ConfigError, UnsupportedError } from "../../util/error.ts";
 import { defineCommand } from "../command.ts";
 import { note, print, say } from "../context.ts";
 import { serveMessages as messages } from "../messages/serve.ts";
+import { modelFields } from "../model-options.ts";
 import { bytesSchema, durationSchema } from "../quantity.ts";
 
 const loopback = new Set(["127.0.0.1", "localhost", "::1"]);
@@ -35,18 +36,8 @@ export default defineCommand({
       .default([])
       .describe(messages.delta.en)
       .meta({ zh: messages.delta.zh, placeholder: "DELTA" }),
-    vocab: z
-      .string()
-      .min(1)
-      .optional()
-      .describe(messages.vocab.en)
-      .meta({ zh: messages.vocab.zh, placeholder: "FILE" }),
-    config: z
-      .string()
-      .min(1)
-      .optional()
-      .describe(messages.config.en)
-      .meta({ zh: messages.config.zh, placeholder: "FILE" }),
+    vocab: modelFields.vocab,
+    config: modelFields.config,
     host: z.string().default("127.0.0.1").describe(messages.host.en).meta({ zh: messages.host.zh }),
     port: z.int().min(0).max(65535).default(8023).describe(messages.port.en).meta({ zh: messages.port.zh, alias: "p" }),
     keys: z.string().min(1).optional().describe(messages.keys.en).meta({ zh: messages.keys.zh, placeholder: "FILE" }),
