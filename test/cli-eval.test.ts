@@ -162,6 +162,48 @@ suite("cpm eval", () => {
     assert.equal(sums.evaluations[0].metrics[0].random, 1 / 3);
   });
 
+  test("pmi: less what options are without their sample, kept in the records and remembered", async () => {
+    const data = "data/tasks/ccpm/test.jsonl.gz";
+    const template = "likelihood";
+    const { value } = await evaluate(
+      "model",
+      "--task",
+      "ccpm",
+      "--data",
+      data,
+      "--template",
+      template,
+      ...["-o", "pmi"],
+      ...["--normalize", "pmi"],
+    );
+    // The same by a template of the question's last line alone.
+    const bare = { task: "ccpm", data, template: { method: "likelihood", input: "原诗：", answer: "{option}" } };
+    writeFileSync("bare.yaml", JSON.stringify({ evaluations: [bare] }));
+    await evaluate("model", "-c", "bare.yaml", "-o", "bare");
+    const recordsOf = (folder: string) =>
+      readFileSync(`${folder}/records/ccpm.jsonl`, "utf8")
+        .trim()
+        .split("\n")
+        .slice(1)
+        .map((line) => JSON.parse(line))
+        .sort((a, b) => a.index - b.index);
+    const [own, without] = [recordsOf("pmi"), recordsOf("bare")];
+    let right = 0;
+    for (const [index, { answer, options }] of own.entries()) {
+      const gains = options.map((option: { logprob: number; domainLogprob: number }, k: number) => {
+        assert.ok(Math.abs(option.domainLogprob - without[index].options[k].logprob) < 1e-4);
+        return option.logprob - option.domainLogprob;
+      });
+      if (gains.indexOf(Math.max(...gains)) === answer) right++;
+    }
+    assert.equal(value.evaluations[0].normalize, "pmi");
+    assert.equal(value.evaluations[0].metrics[0].value, right / own.length);
+    assert.deepEqual((await evaluate("pmi", "--rescore")).value, value);
+    const { code, stderr } = await runCli(["eval", "bare", "--rescore", "--normalize", "pmi"]);
+    assert.notEqual(code, 0);
+    assert.match(stderr, /CPM_EVAL_DOMAIN/);
+  });
+
   test("--compare: differences of what both have, with tests; unlike results are refused", async () => {
     const argv = ["--task", "ccpm", "--data", "data/tasks/ccpm/test.jsonl.gz"];
     await evaluate("model", ...argv, "-o", "a", "--template", "likelihood");

@@ -11,6 +11,7 @@ import {
   expandPaths,
   readDocuments,
   readTaskSamples,
+  renderDomain,
   type Task,
   type TaskSample,
   type TaskTemplate,
@@ -81,6 +82,8 @@ async function runTask(
   const shown = new Set(shots.map(({ id }) => id));
   const chosen = drawSamples(all, settings).filter(({ sample }) => !shown.has(sample.id));
   const decoding = { ...settings.decoding, maxTokens: answerTokens };
+  const comparesLikelihoods = template.method === "likelihood";
+  const domain = comparesLikelihoods && settings.normalize === "pmi" ? renderDomain(template) : undefined;
   const described = {
     weights: model.digest,
     task: task.name,
@@ -89,6 +92,7 @@ async function runTask(
     answerTokens,
     ...(shots.length > 0 && { shots: shots.map(({ id }) => id), separator }),
     ...(task.kind === "generation" && { decoding }),
+    ...(domain !== undefined && { domain }),
     data: await Promise.all(files.map(fileDigest)),
   };
   const file = await openFor(path, headerOf(settings, template.method, model, described));
@@ -106,9 +110,15 @@ async function runTask(
   if (task.kind === "generation") {
     const withLead = task.name === "headline" || task.name === "lcsts";
     await writeAnswers(model, encoded, decoding, { ...run, withLead });
-  } else await scoreOptions(model, encoded, run);
+  } else
+    await scoreOptions(model, encoded, { ...run, domain: domain === undefined ? undefined : domainIds(model, domain) });
   const numbers = new Set(chosen.map(({ index }) => index));
   return { ...file.outcome(numbers), reused: chosen.length - missing.length, cut, unknownCount };
+}
+
+/** `<s>` and the text of an input without a sample, of which nothing may be left. */
+function domainIds({ tokenizer }: EvaluatedModel, text: string): Int32Array {
+  return Int32Array.of(tokenizer.bosId, ...tokenizer.encode(text, { unknown: "drop" }).ids);
 }
 
 async function runPerplexity(
@@ -204,6 +214,7 @@ function headerOf(
     task: settings.task,
     model: model.name,
     ...(method !== undefined && { method }),
+    ...(method === "likelihood" && { normalize: settings.normalize }),
     vocabSize: model.config.vocabSize,
     settings: described,
   };

@@ -6,8 +6,13 @@ import { taskNames, templateSchema } from "../data/tasks/index.ts";
 export const evaluationNames = [...taskNames, "perplexity"] as const;
 export type EvaluationName = (typeof evaluationNames)[number];
 
-/** Which figure of an option decides where likelihoods are compared: the sum of ln p, or its mean over tokens or characters. */
-export const normalizations = ["sum", "tokens", "characters"] as const;
+/**
+ * Which figure of an option decides where likelihoods are compared: the sum of ln p, its mean over tokens or characters, or
+ * `pmi`, how much likelier the sample makes it: Σ ln p(option | input) − Σ ln p(option | input without the sample). The last
+ * is domain-conditional pointwise mutual information (Holtzman et al. 2021, "Surface Form Competition") and does not go by how
+ * usual an option is by itself.
+ */
+export const normalizations = ["sum", "tokens", "characters", "pmi"] as const;
 export type Normalization = (typeof normalizations)[number];
 
 export const shotsSchema = z.strictObject({

@@ -9,7 +9,7 @@ import { appendFile, readFile, truncate } from "node:fs/promises";
 import { z } from "zod";
 import { fileErrorOf, writeFileAtomic } from "../util/atomic-file.ts";
 import { DataError } from "../util/error.ts";
-import { evaluationNames } from "./options.ts";
+import { evaluationNames, normalizations } from "./options.ts";
 
 const base = { index: z.int().min(0), id: z.string().max(400), group: z.string().max(100).optional() };
 
@@ -17,6 +17,8 @@ export const optionScoreSchema = z.object({
   text: z.string(),
   /** Σ ln p of its tokens. */
   logprob: z.number(),
+  /** The same behind an input that says nothing of the sample, where options are compared by what it adds. */
+  domainLogprob: z.number().optional(),
   /** Of its first token: what `yes` and `letter` go by. */
   logit: z.number(),
   tokens: z.int().min(1),
@@ -75,6 +77,8 @@ export const headerSchema = z.object({
   model: z.string().max(4000).optional(),
   /** Of perplexity none. */
   method: z.string().optional(),
+  /** How likelihoods were to be compared; the records may be compared otherwise. */
+  normalize: z.enum(normalizations).optional(),
   /** Tokens of the vocabulary, for the baselines. */
   vocabSize: z.int().min(1),
   /** What `key` was made of, for people. */

@@ -2,7 +2,7 @@
  * A model's outputs on samples: scores of options, texts, and the loss of what would have been right. Work goes by length, in
  * batches; records are handed over as soon as they are complete, in no particular order.
  */
-import { type EncodedSample, optionsOf } from "../data/tasks/index.ts";
+import { type EncodedAnswer, type EncodedSample, optionsOf } from "../data/tasks/index.ts";
 import { type GenerateOptionsInput, generate } from "../infer/index.ts";
 import { createDetokenizer } from "../tokenizer/index.ts";
 import type { EvaluatedModel } from "./model.ts";
@@ -26,29 +26,43 @@ export interface SampleRun {
 /** Texts that are decoded side by side; beams and samples count. */
 const decodingRows = 32;
 
-/** Scores the options of choices and rankings. */
+/**
+ * Scores the options of choices and rankings.
+ *
+ * @param domain ids of an input that says nothing of a sample: options are scored behind it as well
+ */
 export async function scoreOptions(
   model: EvaluatedModel,
   samples: readonly NumberedSample[],
-  { signal, onRecords, onShare }: SampleRun,
+  { signal, onRecords, onShare, domain }: SampleRun & { readonly domain?: Int32Array | undefined },
 ): Promise<void> {
   if (samples.length === 0) return;
   const requests: ScoreRequest[] = [];
-  const asked: { readonly sample: NumberedSample; readonly prompt: number }[] = [];
+  const asked: { readonly sample: NumberedSample; readonly answers: readonly EncodedAnswer[]; isDomain: boolean }[] =
+    [];
+  const ask = (sample: NumberedSample, context: Int32Array, answers: readonly EncodedAnswer[], isDomain = false) => {
+    requests.push(
+      requestOf(
+        sample,
+        context,
+        answers.map(({ ids }) => ids),
+      ),
+    );
+    asked.push({ sample, answers, isDomain });
+  };
   for (const sample of samples) {
-    for (const [prompt, { ids, answers }] of sample.encoded.prompts.entries()) {
-      requests.push(
-        requestOf(
-          sample,
-          ids,
-          answers.map((answer) => answer.ids),
-        ),
-      );
-      asked.push({ sample, prompt });
+    const { prompts } = sample.encoded;
+    for (const { ids, answers } of prompts) ask(sample, ids, answers);
+    if (domain) {
+      const answers = prompts.flatMap((prompt) => prompt.answers);
+      ask(sample, domain, answers, true);
     }
   }
-  const pending = new Map<NumberedSample, { left: number; options: OptionScore[] }>(
-    samples.map((sample) => [sample, { left: sample.encoded.prompts.length, options: [] }]),
+  const pending = new Map<NumberedSample, { left: number; options: OptionScore[]; domainLogprobs: number[] }>(
+    samples.map((sample) => [
+      sample,
+      { left: sample.encoded.prompts.length + (domain ? 1 : 0), options: [], domainLogprobs: [] },
+    ]),
   );
   const scorer = await model.createScorer();
   try {
@@ -57,20 +71,26 @@ export async function scoreOptions(
       async onBatch(done, scores) {
         const complete: EvaluationRecord[] = [];
         for (const [place, index] of done.entries()) {
-          const { sample, prompt } = asked[index]!;
+          const { sample, answers, isDomain } = asked[index]!;
           const state = pending.get(sample)!;
           const texts = optionsOf(sample.encoded.sample);
-          for (const [k, { option, ids }] of sample.encoded.prompts[prompt]!.answers.entries()) {
+          for (const [k, { option, ids }] of answers.entries()) {
             const score = scores[place]![k]!;
-            state.options[option] = {
-              text: texts[option]!,
-              logprob: round(sum(score.logprobs)),
-              logit: round(score.logits[0]!),
-              tokens: ids.length,
-            };
+            const logprob = round(sum(score.logprobs));
+            if (isDomain) state.domainLogprobs[option] = logprob;
+            else
+              state.options[option] = {
+                text: texts[option]!,
+                logprob,
+                logit: round(score.logits[0]!),
+                tokens: ids.length,
+              };
           }
           if (--state.left === 0) {
-            complete.push(recordOf(sample, state.options));
+            const options = state.options.map((own, option) =>
+              domain ? { ...own, domainLogprob: state.domainLogprobs[option]! } : own,
+            );
+            complete.push(recordOf(sample, options));
             pending.delete(sample);
           }
         }

@@ -34,6 +34,15 @@ suite("choices", () => {
     );
   });
 
+  test("pmi: what the sample adds, whatever an option is by itself; an error where that was not scored", () => {
+    const by = { task: "ccpm", method: "likelihood", normalize: "pmi" } as const;
+    const usual = { ...option("常见", -4, 2), domainLogprob: -4.5 };
+    const rare = { ...option("少见", -9, 2), domainLogprob: -11 };
+    assert.equal(chosenOption([usual, rare], by), 1);
+    assert.equal(chosenOption([usual, rare], { ...by, normalize: "sum" }), 0);
+    assert.throws(() => chosenOption([usual, option("无", -1, 1)], by), /CPM_EVAL_DOMAIN/);
+  });
+
   test("accuracy, the expectation of a draw, the most usual place", () => {
     const records = [choice(0, 0, options), choice(1, 0, options.slice(0, 2)), choice(2, 1, options.slice(0, 2))];
     const by = { task: "c3", method: "likelihood", normalize: "sum" } as const;

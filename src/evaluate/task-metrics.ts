@@ -1,5 +1,6 @@
 /** Which metrics a task has, computed from its records; the first is the one that stands for it. */
 
+import { DataError } from "../util/error.ts";
 import { createRandom } from "../util/random.ts";
 import { evaluateEquation, sameValue } from "./arithmetic.ts";
 import { bleuMetrics } from "./bleu.ts";
@@ -28,7 +29,16 @@ export interface MetricOptions {
 export function optionScore(option: OptionScore, { method, normalize }: MetricOptions): number {
   if (method === "yes" || method === "letter") return option.logit;
   if (normalize === "sum") return option.logprob;
+  if (normalize === "pmi") return option.logprob - domainOf(option);
   return option.logprob / (normalize === "tokens" ? option.tokens : Math.max(1, [...option.text].length));
+}
+
+function domainOf({ text, domainLogprob }: OptionScore): number {
+  if (domainLogprob !== undefined) return domainLogprob;
+  throw new DataError("CPM_EVAL_DOMAIN", "these outputs do not say how likely options are without their sample", {
+    got: `nothing for ${JSON.stringify(text)}`,
+    hint: "Run the evaluation with normalize: pmi, or compare likelihoods otherwise.",
+  });
 }
 
 /** The option with the highest score, the first of equals. */

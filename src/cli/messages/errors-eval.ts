@@ -28,6 +28,14 @@ export const evalErrors: ErrorEntries = {
       en: "Evaluate both on the same data, with the same limit and seed.",
     },
   },
+  CPM_EVAL_DOMAIN: {
+    zh: "保存的输出里没有选项在没有题目时的似然。",
+    en: "Outputs do not say how likely options are without their sample.",
+    remedy: {
+      zh: "以 normalize: pmi 重新评测，或改用别的比较方式。",
+      en: "Run the evaluation with normalize: pmi, or compare likelihoods otherwise.",
+    },
+  },
   CPM_EVAL_WINDOW: {
     zh: "窗口与步长不合。",
     en: "The stride of perplexity is not below its window.",

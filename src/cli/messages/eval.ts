@@ -24,8 +24,8 @@ export const evalMessages = defineMessages({
     en: "longest row in tokens, without the soft prompt; by default as the original tuned the task",
   },
   normalize: {
-    zh: "似然怎样比较：总和、按 token 平均、按字平均",
-    en: "how likelihoods are compared: the sum, or its mean over tokens or characters",
+    zh: "似然怎样比较：总和、按 token 平均、按字平均，或减去没有题目时的似然（pmi）",
+    en: "how likelihoods are compared: the sum, its mean over tokens or characters, or the sum less what it is without the question (pmi)",
   },
   mode: {
     zh: "生成方式；缺省为原版的束搜索（宽 3）",

@@ -223,7 +223,7 @@ async function report(
   const { reportOf } = await import("../../evaluate/index.ts");
   const evaluated = results.map((result): EvaluatedTask => {
     const own = evaluations.find(({ name, task }) => (name ?? task) === result.header.name)?.normalize;
-    const options = { ...bootstrap, normalize: normalize ?? own ?? "tokens" };
+    const options = { ...bootstrap, normalize: normalize ?? own ?? result.header.normalize ?? "tokens" };
     return { report: reportOf(result, options), records: result.records };
   });
   const value = {
@@ -236,7 +236,7 @@ async function report(
 }
 
 async function compare(options: Options, context: CommandContext): Promise<void> {
-  const { model: first, other: second, bootstrap, normalize = "tokens", output } = options;
+  const { model: first, other: second, bootstrap, output } = options;
   if (first === undefined || second === undefined) {
     throw new ConfigError("CPM_CLI_USAGE", say(context, messages.needTwo));
   }
@@ -244,7 +244,9 @@ async function compare(options: Options, context: CommandContext): Promise<void>
   const [mine, theirs] = [await readResults(first), await readResults(second)];
   const comparisons = mine.flatMap((file) => {
     const partner = theirs.find(({ header }) => header.name === file.header.name);
-    return partner === undefined ? [] : [compareRecords(file, partner, { ...bootstrap, normalize })];
+    if (partner === undefined) return [];
+    const normalize = options.normalize ?? file.header.normalize ?? "tokens";
+    return [compareRecords(file, partner, { ...bootstrap, normalize })];
   });
   if (comparisons.length === 0) {
     throw new DataError("CPM_EVAL_COMPARE", "these results have no evaluation of the same name", {

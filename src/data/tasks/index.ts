@@ -40,6 +40,7 @@ export {
   type AnswerMethod,
   answerMethods,
   renderAnswer,
+  renderDomain,
   renderInput,
   type TaskTemplate,
   templateSchema,

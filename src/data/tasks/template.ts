@@ -138,6 +138,11 @@ export function renderInput(
   return fillTemplate(input, valuesOf(sample, option, fields));
 }
 
+/** The input without anything of the sample: what stands before an answer whatever the question. Lines without a text of their own are gone. */
+export function renderDomain({ input }: Pick<TaskTemplate, "input">): string {
+  return fillTemplate(input, Object.fromEntries(placesOf(input).map((name) => [name, ""])));
+}
+
 /** What is to follow it. */
 export function renderAnswer(sample: TaskSample, { answer }: Pick<TaskTemplate, "answer">, option?: number): string {
   const target = sample.kind === "generation" ? { target: sample.references[0]! } : {};
