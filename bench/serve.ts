@@ -45,10 +45,12 @@ interface Timing {
   readonly tokens: number;
 }
 
-/** Ids that are nobody's specials: any prompt of this length costs the same. */
-const prompt = Array.from({ length: Number(values["prompt-tokens"]) }, (_, i) => 300 + ((i * 37) % 500));
+/** Ids that are nobody's specials: any prompt of this length costs the same, and none comes twice. */
+const promptTokens = Number(values["prompt-tokens"]);
+const promptOf = (seed: number) => Array.from({ length: promptTokens }, (_, i) => 300 + ((i * 37 + seed * 61) % 997));
 
 function stream(seed: number): Promise<Timing> {
+  const prompt = promptOf(seed);
   const body = JSON.stringify({ prompt, seed, max_tokens: tokens, min_tokens: tokens, stream: true });
   return new Promise((resolve, reject) => {
     const startMs = performance.now();
@@ -90,7 +92,7 @@ function quantile(all: readonly number[], share: number): string {
 }
 
 console.log(machine());
-console.log(`${model}: prompts of ${prompt.length} tokens, ${tokens} tokens a stream, rows ${streams}`);
+console.log(`${model}: prompts of ${promptTokens} tokens, ${tokens} tokens a stream, rows ${streams}`);
 await round(1, 0);
 const alone: Awaited<ReturnType<typeof round>>[] = [];
 const together: Awaited<ReturnType<typeof round>>[] = [];

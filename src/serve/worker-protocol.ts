@@ -112,7 +112,7 @@ export type FromWorker =
   | { readonly type: "ready" }
   /** The model could not be opened. */
   | { readonly type: "unusable"; readonly error: WorkerError }
-  /** The events of one step. */
+  /** Events of one step, in their order. */
   | { readonly type: "events"; readonly events: readonly (readonly [job: number, event: TokenEvent])[] }
   | { readonly type: "done"; readonly job: number; readonly answer: Answer; readonly work: Work }
   | { readonly type: "failed"; readonly job: number; readonly error: WorkerError }

@@ -17,6 +17,8 @@ import { CpmError } from "../util/error.ts";
 import type { Answer, FromWorker, OpenModel, Task, ToWorker, Work, WorkerError } from "./worker-protocol.ts";
 
 const stateIntervalMs = 1000;
+/** Events of a message: the server writes the first rows' tokens out while the others' are being chosen. */
+const eventsTogether = 4;
 
 interface OpenWorker {
   /** With what a delta changes of it. */
@@ -34,10 +36,11 @@ function send(message: FromWorker): void {
   if (process.connected) process.send!(message, undefined, undefined, () => {});
 }
 
-/** All events of a step go as one message. */
+/** The events of a step go as few messages, the last of them before the next step. */
 function tell(job: number, event: TokenEvent): void {
   if (events.length === 0) queueMicrotask(flush);
   events.push([job, event]);
+  if (events.length >= eventsTogether) flush();
 }
 
 function flush(): void {
@@ -53,7 +56,8 @@ function workerError(error: unknown): WorkerError {
 
 async function open(message: OpenModel): Promise<void> {
   const { path, vocabularyPath, configPath, cacheFolder, threads, contextTokens, rows, prefillTokens } = message;
-  const runtime = createNativeRuntime(threads === undefined ? {} : { threads });
+  // Threads that wait actively would take the cores from the server, which writes out what was just chosen.
+  const runtime = createNativeRuntime({ ...(threads !== undefined && { threads }), spin: false });
   const model = await openTextModel(runtime, path, { vocabularyPath, configPath, cacheFolder });
   const { grafts, parameters, ...use } = await withDelta(runtime, model, message.deltaPath);
   const session = await createCpmAntSession(runtime, model.config, parameters, {
