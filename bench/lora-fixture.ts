@@ -54,7 +54,7 @@ export async function writeLoraFixture(
   await saveCheckpoint(fixture.exported, config, tensors, { layout: "hf-cpmant" });
   {
     await using checkpoint = await openCheckpoint(fixture.base);
-    const options = { bits: 8, group: 128, symmetric: true, embedding: true } as const;
+    const options = { bits: 8, group: "channel", symmetric: true, embedding: true } as const;
     await saveCheckpoint(fixture.int8, config, quantizeCheckpoint(checkpoint, options));
   }
   const delta = attachDelta(config, [{ method: "lora", rank: 8, alpha: 16, places: ["project_q", "project_v"] }]);

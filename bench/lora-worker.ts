@@ -1,7 +1,7 @@
 /**
  * Our side of bench/lora.ts: one LoRA training step for each line on standard input.
  *
- *     node bench/lora-worker.ts BASE ADAPTER BATCH.json THREADS RECOMPUTE
+ *     node bench/lora-worker.ts BASE ADAPTER BATCH.json THREADS RECOMPUTE PRODUCTS
  */
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
@@ -14,12 +14,13 @@ import { createNativeRuntime } from "../src/runtime/index.ts";
 import { arenaLayout, createAdamW, createArena, tunedDelta } from "../src/train/index.ts";
 import { type LoraBatch, learningRate, loraBatch } from "./lora-fixture.ts";
 
-const [base, adapter, batchFile, threads, recompute] = process.argv.slice(2) as [
+const [base, adapter, batchFile, threads, recompute, products] = process.argv.slice(2) as [
   string,
   string,
   string,
   string,
-  string,
+  "none" | "block",
+  "float32" | "int8",
 ];
 const say = (value: object) => process.stdout.write(`${JSON.stringify(value)}\n`);
 /** The largest resident size of this process; `maxRSS` may be that of its parent. */
@@ -37,6 +38,7 @@ const trainee = await tunedDelta(runtime, {
   readBase: parameterReader(runtime, config, tensors),
   baseSha256: "",
   seed: 1,
+  products,
 });
 const batch = loraBatch(config, JSON.parse(readFileSync(batchFile, "utf8")) as LoraBatch);
 checkBatch(batch, config);
@@ -49,7 +51,7 @@ const step = await trainee.createStep(parameters, gradients, {
   rows: batch.rows,
   columns: batch.columns,
   packed: true,
-  recompute: recompute as "none" | "block",
+  recompute,
 });
 const optimizer = await createAdamW(runtime, parameters, gradients, moments);
 

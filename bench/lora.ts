@@ -1,6 +1,6 @@
 /**
  * A LoRA step (rank 8 on project_q and project_v) beside PyTorch with PEFT on Hugging Face's `cpmant`: the same weights,
- * factors, batch and threads; here with a base of float32 and of 8 bits.
+ * factors, batch and threads; here with a base of float32, of 8 bits, and of 8 bits multiplied in whole numbers.
  *
  *     node bench/lora.ts [--shape 100m] [--rows 1] [--columns 512] [--threads 2] [--rounds 7] [--python python3]
  *                        [--recompute none] [--logits all,targets]
@@ -61,8 +61,8 @@ async function compare(): Promise<void> {
   console.log(machine());
   const config = benchConfig(values.shape);
   const fixture = await writeLoraFixture(folder, config, rows, columns);
-  const ours = (base: string) => [
-    ...[here("./lora-worker.ts"), base, fixture.adapter, fixture.batch, values.threads, values.recompute],
+  const ours = (base: string, products = "float32") => [
+    ...[here("./lora-worker.ts"), base, fixture.adapter, fixture.batch, values.threads, values.recompute, products],
   ];
   const theirs = (logits: string) => [
     ...[here("./peers/cpm_ant_lora.py"), fixture.exported, fixture.adapter, fixture.batch],
@@ -75,6 +75,7 @@ async function compare(): Promise<void> {
   };
   const float = await start("here, float32", process.execPath, ours(fixture.base));
   const packed = await start("here, int8", process.execPath, ours(fixture.int8));
+  const whole = await start("here, int8 products", process.execPath, ours(fixture.int8, "int8"));
   const peers: Side[] = [];
   for (const logits of values.logits.split(","))
     peers.push(await start(`PEFT, logits ${logits}`, values.python, theirs(logits)));
@@ -88,7 +89,7 @@ async function compare(): Promise<void> {
       `${rows} × ${columns} tokens, ${values.threads} threads; PEFT ${peft}, Transformers ${transformers}, ` +
       `PyTorch ${torch}; ONNX Runtime ${float.hello.runtime}`,
   );
-  for (const side of sides) show(side, steps, [float, packed]);
+  for (const side of sides) show(side, steps, [float, packed, whole]);
   const losses = (side: Side) => [steps.get(side)![0]!.loss, steps.get(side)!.at(-1)!.loss];
   for (const peer of peers) {
     for (const [i, loss] of losses(peer).entries()) {

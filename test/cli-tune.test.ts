@@ -141,6 +141,23 @@ suite("cpm tune", () => {
     assert.equal(back.code, 0, back.stderr);
   });
 
+  test("a base of 8 bits per channel, multiplied in whole numbers; one of float32 is refused", async (t) => {
+    const packed = await runCli(["quantize", model, at("int8"), "--precision", "int8", "--group", "channel"]);
+    assert.equal(packed.code, 0, packed.stderr);
+    const args = [...headline, "--products", "int8", "--steps", "4", "--json"];
+    const { code, stdout, stderr } = await runCli(["tune", at("int8"), ...args, "--run", at("whole-numbers")]);
+    if (/CPM_TUNE_PRODUCTS_INEXACT/.test(stderr)) return t.skip("this processor's products of 8-bit numbers overflow");
+    assert.equal(code, 0, stderr);
+    const events = stdout
+      .trim()
+      .split("\n")
+      .map((line) => JSON.parse(line));
+    assert.equal(events.at(-1).reason, "steps");
+    const refused = await runCli(["tune", model, ...args, "--run", at("refused")]);
+    assert.match(refused.stderr, /CPM_TUNE_PRODUCTS/);
+    assert.notEqual(refused.code, 0);
+  });
+
   test("what cannot be is said: no data, no run, an unknown method, a preset without --dry-run", async () => {
     const refuses = async (args: readonly string[], pattern: RegExp) => {
       const { code, stderr } = await runCli(["tune", ...args]);

@@ -11,6 +11,7 @@ import type { ModelConfig } from "../src/model/config.ts";
 import { names, parameterTable } from "../src/model/parameters.ts";
 import { createNativeRuntime, type DeviceTensor, type Runtime } from "../src/runtime/index.ts";
 import { arenaLayout, createArena } from "../src/train/arena.ts";
+import { createAdamW, tunedDelta } from "../src/train/index.ts";
 import { createTrainingStep } from "../src/train/step.ts";
 import { fillNormal } from "../src/util/random.ts";
 import { assertClose } from "./support/close.ts";
@@ -20,7 +21,7 @@ import { randomWeights, tinyConfig } from "./support/tiny-model.ts";
 const config: ModelConfig = { ...tinyConfig, dimModel: 32, dimFf: 48, heads: 4, dimHead: 8, layers: 2 };
 const groupSize = 16;
 
-function packedAndPlain(runtime: Runtime, bits: 4 | 8) {
+function packedAndPlain(runtime: Runtime, bits: 4 | 8, perChannel = false) {
   const weights = randomWeights(config);
   const packed = new Map<string, DeviceTensor>();
   const plain = new Map<string, DeviceTensor>();
@@ -31,7 +32,10 @@ function packedAndPlain(runtime: Runtime, bits: 4 | 8) {
       continue;
     }
     const [N, K] = shape as [number, number];
-    const { values: rounded } = roundToNearest(values, [N, K], { bits, groupSize, symmetric: bits === 8 });
+    const { values: rounded } = roundToNearest(values, [N, K], {
+      ...{ bits, groupSize, perChannel },
+      symmetric: bits === 8,
+    });
     const G = K / groupSize;
     packed.set(`${name}.packed`, runtime.upload(rounded.packed, "uint8", [N, G, (groupSize * bits) / 8]));
     packed.set(`${name}.scales`, runtime.upload(rounded.scales, "float32", [N, G]));
@@ -91,4 +95,60 @@ suite("a packed base", () => {
       });
     }
   }
+
+  test("multiplied in whole numbers, losses and gradients are those of float32 products but for rounding", async (t) => {
+    using runtime = createNativeRuntime({ threads: 1 });
+    const { packed } = packedAndPlain(runtime, 8, true);
+    const delta = attachDelta(config, [{ method: "lora", rank: 4, places: ["attn", "ffn"] }]);
+    const batch = randomBatch(config);
+    const input = { delta, base: packed, readBase: parameterReader(runtime, config, packed), baseSha256: "", seed: 1 };
+    const train = async (products: "float32" | "int8") => {
+      const trainee = await tunedDelta(runtime, { ...input, products });
+      const arena = () => createArena(runtime, arenaLayout(trainee.parameters));
+      const [values, gradients, moments] = [arena(), arena(), { first: arena(), second: arena() }];
+      for (const parameter of trainee.parameters) {
+        const tensor = values.tensors.get(parameter.name)!;
+        const initial = new Float32Array(tensor.byteLength / 4);
+        await trainee.initialize(parameter, initial, 1);
+        runtime.write(tensor, initial);
+      }
+      const { rows, columns } = batch;
+      const step = await trainee.createStep(values, gradients, { rows, columns, recompute: "none" });
+      const optimizer = await createAdamW(runtime, values, gradients, moments);
+      const losses: number[] = [];
+      let first: number[] = [];
+      for (let i = 0; i < 30; i++) {
+        losses.push(await step.lossAndGradients(batch));
+        if (i === 0) first = [...gradients.tensors.values()].flatMap((tensor) => [...(tensor.view() as Float32Array)]);
+        await optimizer.update(0.01, await optimizer.gradientNorm());
+      }
+      trainee.dispose();
+      return { losses, first };
+    };
+    const plain = await train("float32");
+    const whole = await train("int8").catch((error: { readonly code?: string }) => {
+      if (error.code !== "CPM_TUNE_PRODUCTS_INEXACT") throw error;
+    });
+    if (!whole) return t.skip("this processor's products of 8-bit numbers overflow");
+    assertClose([whole.losses[0]!], [plain.losses[0]!], 0.01, "first loss");
+    const dot = (a: readonly number[], b: readonly number[]) => a.reduce((sum, x, i) => sum + x * b[i]!, 0);
+    const { first: a } = plain;
+    const { first: b } = whole;
+    const cosine = dot(a, b) / Math.sqrt(dot(a, a) * dot(b, b));
+    assert.ok(cosine > 0.999 && cosine < 1, `cosine of the gradients ${cosine}`);
+    const fallen = plain.losses[0]! - plain.losses.at(-1)!;
+    assert.ok(fallen > 0.1, `the loss falls by ${fallen}`);
+    assert.ok(Math.abs(whole.losses.at(-1)! - plain.losses.at(-1)!) < 0.1 * fallen, `${whole.losses.at(-1)}`);
+  });
+
+  test("whole numbers are refused where a row has several scales, and for other bases", async () => {
+    using runtime = createNativeRuntime({ threads: 1 });
+    const delta = attachDelta(config, [{ method: "bitfit" }]);
+    const { plain, packed } = packedAndPlain(runtime, 8);
+    for (const base of [plain, packed, packedAndPlain(runtime, 4, true).packed]) {
+      const readBase = parameterReader(runtime, config, base);
+      const input = { delta, base, readBase, baseSha256: "", seed: 1, products: "int8" } as const;
+      await assert.rejects(tunedDelta(runtime, input), { code: "CPM_TUNE_PRODUCTS" });
+    }
+  });
 });

@@ -95,6 +95,11 @@ export const tuneFields = {
   zLoss,
   compute,
   lossScale,
+  products: z
+    .enum(["float32", "int8"])
+    .default("float32")
+    .describe(messages.products.en)
+    .meta({ zh: messages.products.zh }),
   dropout,
   patience: z.int().min(0).default(10).describe(messages.patience.en).meta({ zh: messages.patience.zh, flag: false }),
   evaluatePieces: evaluatePieces.removeDefault().default(512),

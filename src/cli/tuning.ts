@@ -151,6 +151,7 @@ async function tune(
       use: { promptTask: task.promptTask, segment: task.segment, ...(recipe.task && { task: recipe.task }) },
       objective: task.objective,
       seed: recipe.seed,
+      products: recipe.products,
     });
     const beganMs = context.now();
     try {

@@ -6,7 +6,8 @@
  * inside the programs that make them (batches that one update is made of).
  *
  * Weights that are not trained may be packed in 4 or 8 bits (`NAME.packed`, … in the place of `NAME`): programs unpack one
- * weight at a time inside, forward and backward, and no float32 copy of the model is ever there.
+ * weight at a time inside, forward and backward, and no float32 copy of the model is ever there. Those that are there as whole
+ * numbers too (`signed-weights.ts`) are multiplied as such.
  *
  * What is trained is what the gradients have tensors for. Nothing is differentiated for other parameters, nor below the
  * lowest trained one: layers down there keep nothing and two buffers serve all of them.
@@ -83,7 +84,7 @@ export interface TrainingStep {
 
 type Tensors = Record<string, DeviceTensor>;
 /** Inputs of a program and the parameters that are bound to them. */
-const packedParts = ["packed", "scales", "zeros"] as const;
+const packedParts = ["packed", "scales", "zeros", "signed", "channel"] as const;
 type Ports = readonly (readonly [port: string, name: string])[];
 
 function graftPorts(graft: Graft | undefined): Ports {
@@ -218,7 +219,8 @@ async function makeStep(
     );
   for (const [port, name] of [embeddingPorts, headPorts, ...blockPorts.values()].flat()) {
     if (parameters.tensors.has(name) || !isPacked(parameters.tensors, name)) continue;
-    const format = packedFormat(parameters.tensors, name, inputsOf.get(name)!);
+    const isSigned = parameters.tensors.has(`${name}.signed`);
+    const format = { ...packedFormat(parameters.tensors, name, inputsOf.get(name)!), isSigned };
     const other = formats.get(port);
     if (other && JSON.stringify(other) !== JSON.stringify(format))
       throw new Error(`internal: ${name} is packed otherwise`);

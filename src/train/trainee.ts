@@ -9,10 +9,11 @@ import type { Grafts } from "../model/graft.ts";
 import { parameterTable } from "../model/parameters.ts";
 import { elementCount } from "../runtime/dtype.ts";
 import type { DeviceTensor, Runtime } from "../runtime/runtime.ts";
-import { createOwner } from "../util/owner.ts";
+import { type Owner, ownedBy } from "../util/owner.ts";
 import type { Seed } from "../util/random.ts";
 import type { Arena, ArenaParameter } from "./arena.ts";
 import { initializeParameter } from "./initialize.ts";
+import { withSignedWeights } from "./signed-weights.ts";
 import { createTrainingStep, type TrainingStep, type TrainingStepOptions } from "./step.ts";
 import type { Objective } from "./update.ts";
 
@@ -72,14 +73,21 @@ export interface TunedDeltaInput {
   readonly use?: DeltaUse | undefined;
   readonly objective?: Objective | undefined;
   readonly seed: Seed;
+  /** How the base is multiplied: as it is, or in whole numbers of 8 bits (`signed-weights.ts`); default float32. */
+  readonly products?: "float32" | "int8" | undefined;
 }
 
 /** A delta, and what frees the frozen part of it. */
-export async function tunedDelta(
+export async function tunedDelta(runtime: Runtime, input: TunedDeltaInput): Promise<Trainee & { dispose(): void }> {
+  return ownedBy((owner) => makeTunedDelta(owner, runtime, input));
+}
+
+async function makeTunedDelta(
+  owner: Owner,
   runtime: Runtime,
-  { delta, base, readBase, baseSha256, use, objective, seed }: TunedDeltaInput,
+  { delta, base: given, readBase, baseSha256, use, objective, seed, products }: TunedDeltaInput,
 ): Promise<Trainee & { dispose(): void }> {
-  const owner = createOwner();
+  const base = products === "int8" ? await withSignedWeights(owner, runtime, delta.base, given) : given;
   const context = { seed, base: readBase };
   const fill = async ({ shape, initialize }: DeltaParameter): Promise<Float32Array> => {
     const out = new Float32Array(elementCount(shape));

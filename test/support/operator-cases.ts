@@ -62,6 +62,8 @@ import {
   scatterAddRows,
   sigmoid,
   sign,
+  signedMatmul,
+  signedMatmulBack,
   sin,
   size,
   slice,
@@ -439,6 +441,7 @@ export const operatorCases: readonly OperatorCase[] = [
     };
   }),
   ...quantized(),
+  ...roundedProducts(),
   ...symbolic,
 ];
 
@@ -480,4 +483,50 @@ function quantized(): OperatorCase[] {
       },
     ];
   });
+}
+
+/**
+ * Operands rounded by row: one row of zeros, one whose largest number is negative. Rounded once more they are the same, so the
+ * first operator shows in a product with the identity. Weights are small: some processors add pairs of products in 16 bits.
+ */
+function roundedProducts(): OperatorCase[] {
+  const inner = 16;
+  const rows = [
+    Array.from({ length: inner }, (_, i) => Math.sin(1 + i * 1.7)),
+    Array<number>(inner).fill(0),
+    Array.from({ length: inner }, (_, i) => (i === 3 ? -9.5 : 0.37 * i)),
+  ].flat();
+  const x = { shape: [3, inner], values: rows };
+  const whole = (...shape: number[]) => ({ shape, dtype: "int8" as const, from: -31, to: 32 });
+  const channel = { shape: [5], from: 0.001, to: 0.1 };
+  const identity = { ...whole(inner, inner), values: identityOf(inner) };
+  return [
+    {
+      operator: "roundRows",
+      name: "seen through the identity",
+      inputs: [x, identity],
+      fn: (x, signed) => signedMatmulBack(x!, { signed: signed!, channel: signed! }),
+      gradient: false,
+    },
+    {
+      operator: "roundedProduct",
+      name: "rows by columns",
+      inputs: [x, whole(5, inner), channel],
+      fn: (x, signed, channel) => signedMatmul(x!, { signed: signed!, channel: channel! }, 0.25),
+      gradient: false,
+    },
+    {
+      operator: "roundedProduct",
+      name: "back, in a batch of two",
+      inputs: [f(2, 3, 5), whole(5, inner), channel],
+      fn: (y, signed, channel) => {
+        return signedMatmulBack(mul(y!, channel!), { signed: signed!, channel: channel! }, 0.25);
+      },
+      gradient: false,
+    },
+  ];
+}
+
+function identityOf(size: number): number[] {
+  return Array.from({ length: size * size }, (_, i) => (i % (size + 1) === 0 ? 1 : 0));
 }

@@ -59,4 +59,20 @@ export const deltaErrors: ErrorEntries = {
     en: "A delta that is not LoRA, or is DoRA, was to be used in one batch with others.",
     remedy: { zh: "单独使用它，或并入一个单独的基座。", en: "Use it alone, or merged into a base of its own." },
   },
+  CPM_TUNE_PRODUCTS: {
+    zh: "整数乘积需要每个输出一个缩放系数的 8 位基座。",
+    en: "Products in whole numbers were asked for on a base that is not of 8 bits with one scale an output.",
+    remedy: {
+      zh: "用 cpm quantize --precision int8 --group channel 量化基座，或让 products 保持 float32。",
+      en: "Quantise the base with cpm quantize --precision int8 --group channel, or leave products at float32.",
+    },
+  },
+  CPM_TUNE_PRODUCTS_INEXACT: {
+    zh: "这个处理器的 8 位乘积会溢出，不能用于训练。",
+    en: "This processor's products of 8-bit numbers overflow, so nothing can be trained with them.",
+    remedy: {
+      zh: "让 products 保持 float32，或换用有 8 位乘积指令的处理器（AVX-512 VNNI、AVX-VNNI、AMX）。",
+      en: "Leave products at float32, or use a processor with instructions for them (AVX-512 VNNI, AVX-VNNI, AMX).",
+    },
+  },
 };

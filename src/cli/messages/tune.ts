@@ -54,6 +54,10 @@ export const tuneMessages = defineMessages({
     zh: "每行只放一个样本，与原版相同；缺省时短样本共用一行",
     en: "a sample a row, as the original; by default short samples share a row",
   },
+  products: {
+    zh: "与基座的乘积：float32，或 int8（基座为每个输出一个缩放系数的 8 位，另一个操作数按行舍入到 8 位）：更快，结果略有差别",
+    en: "products with the base: float32, or int8 (a base of 8 bits with one scale an output, the other operand rounded by row): faster, slightly other results",
+  },
   epochs: { zh: "最多读多少遍训练样本", en: "passes over the training samples at most" },
   patience: {
     zh: "验证损失连续多少次没有新低就停止；0 表示不停",

@@ -15,17 +15,24 @@ import {
   quantizedMatmul,
   quantizedShapes,
 } from "../operators/quantized.ts";
+import { type SignedWeight, signedMatmul, signedMatmulBack } from "../operators/rounded-product.ts";
 import { rewrite } from "../rewrite.ts";
 import { type Node, spec, type Tensor } from "../tensor.ts";
 import { dropUnusedInputs, optimize } from "./optimize.ts";
 
 export interface PackedInput extends QuantizedFormat {
   readonly hasZeros: boolean;
+  /**
+   * Products with it, in both directions, are of whole numbers: the other operand is rounded by row. The weight is then given
+   * as `NAME.signed` [N, K] int8 and `NAME.channel` [N] beside its parts, for whatever does more than multiply by it.
+   */
+  readonly isSigned?: boolean;
 }
 
 interface Exchanged {
   readonly weight: QuantizedWeight;
   readonly format: QuantizedFormat;
+  readonly signed?: SignedWeight | undefined;
 }
 
 /**
@@ -43,15 +50,20 @@ export function quantizeWeights(
     if (format === undefined) return [[name, tensor]];
     const [N, K] = tensor.shape as [number, number];
     const shapes = quantizedShapes(N, K, format);
-    const part = (suffix: string, dtype: "uint8" | "float32", shape: readonly number[]): NamedTensor => [
+    const part = (suffix: string, dtype: "uint8" | "int8" | "float32", shape: readonly number[]): NamedTensor => [
       `${name}.${suffix}`,
       input(`${name}.${suffix}`, spec(dtype, shape)),
     ];
     const packed = part("packed", "uint8", shapes.packed);
     const scales = part("scales", "float32", shapes.scales);
     const zeros = format.hasZeros ? part("zeros", "uint8", shapes.zeros) : undefined;
-    exchanged.set(tensor, { weight: { packed: packed[1], scales: scales[1], zeros: zeros?.[1] }, format });
-    return zeros ? [packed, scales, zeros] : [packed, scales];
+    const signed = format.isSigned ? [part("signed", "int8", [N, K]), part("channel", "float32", [N])] : [];
+    exchanged.set(tensor, {
+      weight: { packed: packed[1], scales: scales[1], zeros: zeros?.[1] },
+      format,
+      signed: format.isSigned ? { signed: signed[0]![1], channel: signed[1]![1] } : undefined,
+    });
+    return [packed, scales, ...(zeros ? [zeros] : []), ...signed];
   });
   if (exchanged.size === 0) return graph;
 
@@ -59,6 +71,11 @@ export function quantizeWeights(
     const { operator, inputs: from, attributes } = node;
     const [a, b] = from as [Tensor, Tensor];
     const right = b && exchanged.get(b);
+    if (operator.name === "matmul" && right?.signed && !attributes.transposeA && !exchanged.has(a)) {
+      const { signed } = right;
+      if (attributes.transposeB) return [signedMatmul(a, signed, attributes.alpha)];
+      return [signedMatmulBack(mul(a, signed.channel), signed, attributes.alpha)];
+    }
     if (operator.name === "matmul" && right && attributes.transposeB && !attributes.transposeA && !exchanged.has(a)) {
       return [quantizedMatmul(mul(a, attributes.alpha), right.weight, right.format, activations)];
     }
