@@ -32,7 +32,7 @@ function endingLogits(vocabSize: number, seed: number, endBonus: number): Logits
 
 function search(logitsOf: LogitsOf, vocabSize: number, settings: Omit<BeamSettings, "ends">, given = rules) {
   const editor = createLogitEditor(vocabSize, given);
-  const beams = createBeamSearch({ ...settings, ends }, editor, new Float64Array(vocabSize));
+  const beams = createBeamSearch({ ...settings, ends }, editor);
   let live: number[][] = [[]];
   let steps = 0;
   for (let done = false; !done; steps++) {
@@ -125,7 +125,7 @@ function exhaustiveBest(
 
 function assertHypothesis(actual: Hypothesis, expected: { ids: number[]; score: number }) {
   assert.deepEqual(actual.ids, expected.ids);
-  assert.ok(Math.abs(actual.score - expected.score) < 1e-9, `${actual.score} is not ${expected.score}`);
+  assert.ok(Math.abs(actual.score - expected.score) < 2e-6, `${actual.score} is not ${expected.score}`);
 }
 
 describe("createBeamSearch", () => {
@@ -187,12 +187,12 @@ describe("createBeamSearch", () => {
       let sum = 0;
       for (const [at, id] of ids.entries()) {
         const expected = slowLogprobs(logitsOf(ids.slice(0, at)), ids.slice(0, at), rules)[id]!;
-        assert.ok(Math.abs(logprobs[at]! - expected) < 1e-9);
+        assert.ok(Math.abs(logprobs[at]! - expected) < 2e-6);
         sum += expected;
       }
       const rest = slowLogprobs(logitsOf(ids), ids, rules);
       const closings = ids.length === 6 ? rest : [rest[eos]!];
-      assert.ok(closings.some((closing) => Math.abs((sum + closing) / ids.length - score) < 1e-9));
+      assert.ok(closings.some((closing) => Math.abs((sum + closing) / ids.length - score) < 2e-6));
     }
   });
 
@@ -213,7 +213,7 @@ describe("createBeamSearch", () => {
   test("live beams stand in where the search is cut off; NaN names row and step", () => {
     const editor = createLogitEditor(8, rules);
     const settings = { size: 2, lengthPenalty: 1, maxTokens: 9, ends };
-    const beams = createBeamSearch(settings, editor, new Float64Array(8));
+    const beams = createBeamSearch(settings, editor);
     assert.deepEqual(beams.hypotheses(), [{ ids: [], logprobs: [], score: 0, ended: false }]);
     const { tokens } = beams.advance([ngramLogits(8, 5)([])], { row: 3, step: 0 });
     assert.deepEqual(

@@ -64,8 +64,8 @@ interface Candidate {
   readonly sum: number;
 }
 
-/** A search over rows of logits that `editor` prepares; `weights` [V] is scratch. */
-export function createBeamSearch(settings: BeamSettings, editor: LogitEditor, weights: Float64Array): BeamSearch {
+/** A search over rows of logits that `editor` prepares. */
+export function createBeamSearch(settings: BeamSettings, editor: LogitEditor): BeamSearch {
   const { size, lengthPenalty, maxTokens, ends } = settings;
   let beams: Beam[] = [{ ids: [], logprobs: [], sum: 0 }];
   const kept: Hypothesis[] = [];
@@ -98,7 +98,7 @@ export function createBeamSearch(settings: BeamSettings, editor: LogitEditor, we
         const row = rows[index]!;
         editor.apply(row, beam.ids);
         try {
-          const { logSumExp } = rowStatistics(row, weights, origin);
+          const { logSumExp } = rowStatistics(row, origin);
           const { ids, values } = topEntries(row, 2 * size);
           for (const [rank, id] of ids.entries()) {
             const logprob = values[rank]! - logSumExp;

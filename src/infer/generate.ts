@@ -319,11 +319,10 @@ async function* decodeSpeculatively(
 /** Beam search: the live beams of all prompts form the batch. */
 async function* decodeBeams(decoding: Decoding): AsyncGenerator<TokenEvent, GeneratedRow[], void> {
   const { prompts, settings, run, ends, editor, meter, vocabSize } = decoding;
-  const weights = new Float64Array(vocabSize);
   const { beamSize: size, lengthPenalty } = settings;
   const rows: GeneratedRow[] = [];
   let live = ends.map((own, prompt) => ({
-    search: createBeamSearch({ size, lengthPenalty, maxTokens: own.maxTokens, ends: own.ends }, editor, weights),
+    search: createBeamSearch({ size, lengthPenalty, maxTokens: own.maxTokens, ends: own.ends }, editor),
     prompt,
   }));
 

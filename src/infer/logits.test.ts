@@ -1,15 +1,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 import fc from "fast-check";
-import {
-  argmax,
-  createLogitEditor,
-  exponentials,
-  type LogitRules,
-  maximum,
-  rowStatistics,
-  topEntries,
-} from "./logits.ts";
+import { argmax, createLogitEditor, type LogitRules, rowStatistics, topEntries } from "./logits.ts";
 
 const origin = { row: 2, step: 7 };
 const noRules: LogitRules = {
@@ -29,33 +21,15 @@ const logit = fc.oneof(
 );
 const logitRow = fc.array(logit, { minLength: 1, maxLength: 60 }).map((values) => Float32Array.from(values));
 
-describe("exponentials", () => {
-  test("are those of Math.exp to 1e-14 down to 44 nats below the maximum, and zero beyond", () => {
-    const row = Float32Array.from({ length: 20_001 }, (_, i) => -i / 400);
-    const weights = new Float64Array(row.length);
-    for (const scale of [1, 1 / 0.9, 0.37]) {
-      const sum = exponentials(row, 0, scale, weights);
-      let expectedSum = 0;
-      for (const [i, value] of row.entries()) {
-        const expected = value * scale > -44.3 ? Math.exp(value * scale) : 0;
-        if (Math.abs(value * scale + 44.35) < 0.05) continue; // the border lies here
-        expectedSum += expected;
-        assert.ok(Math.abs(weights[i]! - expected) <= 1e-14 * expected, `exp(${value * scale}) is not ${weights[i]}`);
-      }
-      assert.ok(Math.abs(sum / expectedSum - 1) < 1e-13);
-    }
-  });
-});
-
 describe("rowStatistics", () => {
   test("is maximum and log-sum-exp", () => {
     fc.assert(
       fc.property(logitRow, (row) => {
         fc.pre(row.some((value) => value > -Infinity));
-        const { max, logSumExp } = rowStatistics(row, new Float64Array(row.length), origin);
+        const { max, logSumExp } = rowStatistics(row, origin);
         assert.equal(max, Math.max(...row));
         const expected = max + Math.log(row.reduce((sum, value) => sum + Math.exp(value - max), 0));
-        assert.ok(Math.abs(logSumExp - expected) < 1e-12);
+        assert.ok(Math.abs(logSumExp - expected) < 2e-7);
       }),
     );
   });
@@ -64,7 +38,7 @@ describe("rowStatistics", () => {
     for (const bad of [Number.NaN, Infinity]) {
       for (const row of [[bad], [1, 2, bad], [-Infinity, bad, 3]]) {
         assert.throws(
-          () => rowStatistics(Float32Array.from(row), new Float64Array(3), origin),
+          () => rowStatistics(Float32Array.from(row), origin),
           (error: Error & { code: string }) =>
             error.code === "CPM_INFER_NAN" &&
             error.message.includes("row 2, step 7") &&
@@ -76,9 +50,10 @@ describe("rowStatistics", () => {
 
   test("says when nothing is left; one finite logit is enough", () => {
     const none = Float32Array.of(-Infinity, -Infinity);
-    assert.throws(() => rowStatistics(none, new Float64Array(2), origin), { code: "CPM_INFER_NO_TOKEN" });
+    assert.throws(() => rowStatistics(none, origin), { code: "CPM_INFER_NO_TOKEN" });
     const one = Float32Array.of(-Infinity, -5, -Infinity);
-    assert.deepEqual(rowStatistics(one, new Float64Array(3), origin), { max: -5, logSumExp: -5 });
+    const { max, sum, logSumExp } = rowStatistics(one, origin);
+    assert.deepEqual({ max, sum, logSumExp }, { max: -5, sum: 1, logSumExp: -5 });
   });
 });
 
@@ -95,8 +70,6 @@ describe("topEntries", () => {
         );
         if (count > 0) {
           assert.equal(argmax(row), ids[0]);
-          // 0 and −0 are equal values: the first of them is named, either may be the maximum.
-          assert.ok(maximum(row) === values[0], `${maximum(row)} and ${values[0]}`);
         }
       }),
       { numRuns: 500, examples: [[Float32Array.of(-0, 0), 1]] },

@@ -6,6 +6,7 @@
  */
 import { RuntimeError } from "../util/error.ts";
 import type { TokenConstraint } from "./constraint/token-constraint.ts";
+import { type LoadedRow, loadRow } from "./row-kernels.ts";
 
 /** Where a row of logits came from, for messages: index of the prompt, step of the generation. */
 export interface LogitsOrigin {
@@ -13,90 +14,32 @@ export interface LogitsOrigin {
   readonly step: number;
 }
 
-/** max and ln Σ exp(x) of a row. */
+/** Of a row: max, Σ exp(x − max) and ln Σ exp(x). */
 export interface RowStatistics {
+  readonly loaded: LoadedRow;
   readonly max: number;
+  readonly sum: number;
   readonly logSumExp: number;
-}
-
-// exp(-y) = 2^(-k/1024) · exp(r) with |r| ≤ ln 2 / 2048, so that four terms of the series suffice; the rounding of k's part
-// leaves a relative error of 1e-14. Two small tables (upper and lower bits of k) stay in the first-level cache. There is
-// no branch: what lies 64 · ln 2 nats or more below the largest falls on the last upper entry, which is 0 (90,000 of
-// them would add up to less than 1e-14), and NaN goes through. About three times as fast as Math.exp.
-const STEPS = 1024;
-const STEPS_PER_NAT = STEPS / Math.LN2;
-const NATS_PER_STEP = Math.LN2 / STEPS;
-const NEGLIGIBLE_NATS = 64 * Math.LN2;
-const FINE = Float64Array.from({ length: STEPS }, (_, k) => 2 ** (-k / STEPS));
-const COARSE = Float64Array.from({ length: 65 }, (_, k) => (k < 64 ? 2 ** -k : 0));
-
-/**
- * weights[i] = exp((row[i] − max) · scale) for i < row.length; the return value is their sum. `max` is the row's
- * maximum and `scale` > 0; weights below exp(−44.3) are 0. NaN in the row gives a NaN sum.
- */
-export function exponentials(row: Float32Array, max: number, scale: number, weights: Float64Array): number {
-  const even = row.length & ~1;
-  // Two at a time, so that their chains of operations overlap.
-  let sum0 = 0;
-  let sum1 = 0;
-  for (let i = 0; i < even; i += 2) {
-    const y0 = Math.min((max - row[i]!) * scale, NEGLIGIBLE_NATS);
-    const y1 = Math.min((max - row[i + 1]!) * scale, NEGLIGIBLE_NATS);
-    const k0 = (y0 * STEPS_PER_NAT + 0.5) | 0;
-    const k1 = (y1 * STEPS_PER_NAT + 0.5) | 0;
-    const r0 = k0 * NATS_PER_STEP - y0;
-    const r1 = k1 * NATS_PER_STEP - y1;
-    const weight0 = COARSE[k0 >> 10]! * FINE[k0 & 1023]! * (1 + r0 * (1 + r0 * (0.5 + r0 * (1 / 6))));
-    const weight1 = COARSE[k1 >> 10]! * FINE[k1 & 1023]! * (1 + r1 * (1 + r1 * (0.5 + r1 * (1 / 6))));
-    weights[i] = weight0;
-    weights[i + 1] = weight1;
-    sum0 += weight0;
-    sum1 += weight1;
-  }
-  if (even < row.length) {
-    // The same arithmetic, not Math.exp: equal logits must have equal weights wherever they are.
-    const y = Math.min((max - row[even]!) * scale, NEGLIGIBLE_NATS);
-    const k = (y * STEPS_PER_NAT + 0.5) | 0;
-    const r = k * NATS_PER_STEP - y;
-    const weight = COARSE[k >> 10]! * FINE[k & 1023]! * (1 + r * (1 + r * (0.5 + r * (1 / 6))));
-    weights[even] = weight;
-    sum0 += weight;
-  }
-  return sum0 + sum1;
-}
-
-/** The largest entry; NaN if there is one. */
-export function maximum(row: Float32Array): number {
-  const whole = row.length & ~3;
-  let max0 = -Infinity;
-  let max1 = -Infinity;
-  let max2 = -Infinity;
-  let max3 = -Infinity;
-  for (let i = 0; i < whole; i += 4) {
-    max0 = Math.max(max0, row[i]!);
-    max1 = Math.max(max1, row[i + 1]!);
-    max2 = Math.max(max2, row[i + 2]!);
-    max3 = Math.max(max3, row[i + 3]!);
-  }
-  for (let i = whole; i < row.length; i++) max0 = Math.max(max0, row[i]!);
-  return Math.max(max0, max1, max2, max3);
 }
 
 /** The id of the largest entry; the lowest of equals. No NaN. */
 export function argmax(row: Float32Array): number {
-  return row.indexOf(maximum(row));
+  return row.indexOf(loadRow(row).largest());
 }
 
 /**
- * Maximum and log-sum-exp of a row; ln p(i) = row[i] − logSumExp. `weights` [V] is overwritten with exp(row − max).
+ * Maximum and log-sum-exp of a row; ln p(i) = row[i] − logSumExp. The row is in the kernels' memory then, with its weights
+ * exp(row − max), which add up to `sum`.
+ *
  * Throws CPM_INFER_NAN where an entry is NaN or +∞, and CPM_INFER_NO_TOKEN where all are −∞.
  */
-export function rowStatistics(row: Float32Array, weights: Float64Array, origin: LogitsOrigin): RowStatistics {
-  const max = maximum(row);
+export function rowStatistics(row: Float32Array, origin: LogitsOrigin): RowStatistics {
+  const loaded = loadRow(row);
+  const max = loaded.largest();
   // A row of −∞ alone gives (−∞) − (−∞): NaN as well, told apart below.
-  const sum = exponentials(row, max, 1, weights);
+  const sum = loaded.exponentials(max, 1);
   if (!(sum < Infinity)) throw unusableRow(row, origin);
-  return { max, logSumExp: max + Math.log(sum) };
+  return { loaded, max, sum, logSumExp: max + Math.log(sum) };
 }
 
 function unusableRow(row: Float32Array, { row: batchRow, step }: LogitsOrigin): RuntimeError {

@@ -53,7 +53,7 @@ describe("keep", () => {
           [...ids].map((id, i) => [id, weights[i]! / total] as const).filter(([, p]) => p > 1e-18),
         );
         assert.deepEqual([...actual.keys()], [...expected.keys()]);
-        for (const [id, probability] of expected) assert.ok(Math.abs(actual.get(id)! - probability) < 1e-12);
+        for (const [id, probability] of expected) assert.ok(Math.abs(actual.get(id)! - probability) < 1e-6);
       }),
       { numRuns: 2000 },
     );
@@ -112,12 +112,12 @@ describe("choose", () => {
     const logSumExp = Math.log(row.reduce((sum, value) => sum + Math.exp(value), 0));
     const choice = sampler.choose(row, [2], () => assert.fail("greedy draws nothing"), origin);
     assert.equal(choice.id, 3);
-    assert.ok(Math.abs(choice.logprob - (-1 - logSumExp)) < 1e-12);
+    assert.ok(Math.abs(choice.logprob - (-1 - logSumExp)) < 2e-7);
     assert.deepEqual(
       choice.top.map(({ id }) => id),
       [1, 2],
     );
-    assert.ok(Math.abs(choice.top[0]!.logprob - (3 - logSumExp)) < 1e-12);
+    assert.ok(Math.abs(choice.top[0]!.logprob - (3 - logSumExp)) < 2e-7);
     assert.deepEqual(row, before);
   });
 

@@ -39,7 +39,6 @@ export async function scoreTokens(
   { top = 0, signal }: { readonly top?: number; readonly signal?: AbortSignal | undefined } = {},
 ): Promise<TokenScores> {
   const { vocabSize: V, promptLength: P } = config;
-  const weights = new Float64Array(V);
   const isTarget = Uint8Array.from(ids, (_, at) => (at < from ? 0 : 1));
   const { value, computeMs } = await engine.pass(
     [{ ids, isTarget }],
@@ -52,7 +51,7 @@ export async function scoreTokens(
         const logits = await pass.logits(Int32Array.from({ length: count }, (_, i) => P + start + i - 1));
         for (let i = 0; i < count; i++) {
           const row = logits.subarray(i * V, (i + 1) * V);
-          const { logSumExp } = rowStatistics(row, weights, { row: 0, step: start + i });
+          const { logSumExp } = rowStatistics(row, { row: 0, step: start + i });
           logprobs.push(row[ids[start + i]!]! - logSumExp);
           const { ids: bestIds, values } = topEntries(row, top);
           best.push(Array.from(bestIds, (id, at) => ({ id, logprob: values[at]! - logSumExp })));
