@@ -17,7 +17,7 @@ import type { ProgramCache } from "./program-cache.ts";
 import type { CacheType } from "./programs.ts";
 import { beginRowPass, mixOf, type PassRow, type PassSettings, type RowPass } from "./row-pass.ts";
 import { createDecodeBias } from "./score-bias.ts";
-import type { ContinuousSession, Newcomers } from "./session.ts";
+import type { ContinuousSession, Newcomers, RowState } from "./session.ts";
 import { createTokenStep } from "./token-step.ts";
 import type { ModelTensors } from "./weight-ports.ts";
 
@@ -276,6 +276,10 @@ export async function createCpmAntSession(
       throw new Error(`internal: row ${row} of ${lengths.length}`);
   };
 
+  const checkState = ({ length }: RowState) => {
+    if (length > slots) throw new Error(`internal: a state of ${length} slots for a session of ${slots}`);
+  };
+
   return {
     vocabSize: V,
     capacityTokens,
@@ -284,6 +288,14 @@ export async function createCpmAntSession(
     },
     prefill,
     begin,
+    resume(state, mix) {
+      checkState(state);
+      const row = lengths.length;
+      ensureRows(row + 1, true).load(row, state.length, state.parts);
+      lengths = Int32Array.of(...lengths, state.length);
+      promptLengths = Int32Array.of(...promptLengths, state.promptLength);
+      mixes = [...mixes, Float32Array.from(mixOf({ mix }, K))];
+    },
     fork(row) {
       checkRow(row);
       const copy = lengths.length;
@@ -335,9 +347,9 @@ export async function createCpmAntSession(
     },
     load(states) {
       const current = ensureRows(states.length, false);
-      for (const [row, { length, parts }] of states.entries()) {
-        if (length > slots) throw new Error(`internal: a state of ${length} slots for a session of ${slots}`);
-        current.load(row, length, parts);
+      for (const [row, state] of states.entries()) {
+        checkState(state);
+        current.load(row, state.length, state.parts);
       }
       lengths = Int32Array.from(states, ({ length }) => length);
       promptLengths = Int32Array.from(states, ({ promptLength }) => promptLength);

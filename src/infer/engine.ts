@@ -7,43 +7,42 @@
  * rounding in the last bits of two logits decides it.
  *
  * A prompt's tokens see each other in both directions, so a prompt cannot be read piece by piece: it is divided by layers.
+ * A prompt that was read before joins at once where its state is still kept. While a text is alone, a drafter may guess
+ * ahead (`lone-drafting.ts`).
  */
-import { CancelledError, ConfigError } from "../util/error.ts";
-import { checkIds, checkPrompts, editorOf, endIdsOf, endRules, randomOf } from "./generate.ts";
-import { createGeneratedRow, type GeneratedRow, type GeneratedText, type TokenEvent } from "./generated-row.ts";
-import type { GenerateOptions } from "./options.ts";
+import { CancelledError, CpmError } from "../util/error.ts";
+import { createRecentEntries } from "../util/recent-entries.ts";
+import type { Drafter } from "./draft.ts";
+import { createEngineJob, type EngineJob, type EngineRequest, type EngineResult } from "./engine-job.ts";
+import type { GeneratedRow, TokenEvent } from "./generated-row.ts";
+import { createLoneDrafting } from "./lone-drafting.ts";
 import type { PassRow, PassSettings, RowPass } from "./row-pass.ts";
 import type { GenerationTokenizer } from "./row-text.ts";
-import { createSampler, createSamplerMemory, type Sampler } from "./sample.ts";
-import type { ContinuousSession, Newcomers } from "./session.ts";
+import { createSamplerMemory } from "./sample.ts";
+import type { ContinuousSession, Newcomers, RowState } from "./session.ts";
 
 export interface EngineOptions {
   /** Rows that decode side by side. */
   readonly rows: number;
   /** Prompt tokens that are read between two steps of the batch, in all layers. Default 256. */
   readonly prefillTokens?: number | undefined;
+  /** Bytes for the states of prompts that were read, in case the same ones come again. Default 0: none is kept. */
+  readonly promptCacheBytes?: number | undefined;
+  /** Guesses ahead while one text is alone; the engine's own. Texts are the same with and without. */
+  readonly drafter?: Drafter | undefined;
+  /** Most guesses in one pass. Default 8. */
+  readonly maxDraftTokens?: number | undefined;
   /** Milliseconds, for what each request took. */
   readonly clock: () => number;
 }
 
-export interface EngineRequest {
-  /** Ids, `<s>` first. */
-  readonly prompt: readonly number[];
-  /** Greedy or sampling; `samples` rows are taken at once. */
-  readonly settings: GenerateOptions;
-  /** Called for every token as it is chosen; `row` is 0. */
-  readonly onEvent?: ((event: TokenEvent) => void) | undefined;
-  /** Texts under way end as "cancelled" and keep what they have. */
-  readonly signal?: AbortSignal | undefined;
-}
-
-export interface EngineResult {
-  /** By sample. */
-  readonly texts: readonly GeneratedText[];
-  readonly promptTokens: number;
-  readonly generatedTokens: number;
-  /** This request's share of the session's time: of a step, one part for each row that is in it. */
-  readonly computeMs: number;
+/** Since the engine was made. */
+export interface EngineCounts {
+  /** Prompt tokens that were not read again. */
+  readonly cachedTokens: number;
+  readonly promptCacheBytes: number;
+  readonly draftedTokens: number;
+  readonly acceptedTokens: number;
 }
 
 export interface Engine {
@@ -52,6 +51,7 @@ export interface Engine {
   /** Requests that have not joined the batch. */
   readonly waiting: number;
   readonly steps: number;
+  readonly counts: EngineCounts;
   /** What the session failed with; then the engine takes no more requests. */
   readonly failure: unknown;
   /**
@@ -69,19 +69,16 @@ export interface Engine {
   close(): Promise<void>;
 }
 
-/** One request on its way. */
-interface Job {
-  readonly request: EngineRequest;
-  readonly texts: GeneratedRow[];
-  readonly uniforms: readonly (() => number)[];
-  readonly sampler: Sampler;
-  computeMs: number;
-  settle(error?: unknown): void;
+/** What was read of a prompt. */
+interface KnownPrompt {
+  readonly state: RowState;
+  /** After it, [V]. */
+  readonly logits: Float32Array;
 }
 
 /** A row of the session, at the same index. */
 interface LiveRow {
-  readonly job: Job;
+  readonly job: EngineJob;
   readonly text: GeneratedRow;
 }
 
@@ -94,10 +91,13 @@ interface PassJob {
 
 /** What is being read between the steps. */
 type Reading =
-  | { readonly kind: "prompts"; readonly jobs: readonly Job[]; readonly tokens: number; readonly on: Newcomers }
+  | { readonly kind: "prompts"; readonly jobs: readonly EngineJob[]; readonly tokens: number; readonly on: Newcomers }
   | { readonly kind: "pass"; readonly job: PassJob; readonly tokens: number; readonly on: RowPass; ms: number };
 
-function tell({ request }: Job, event: TokenEvent): void {
+/** What choosing a token may fail with. */
+const choiceErrors: ReadonlySet<string> = new Set(["CPM_INFER_NAN", "CPM_INFER_NO_TOKEN"]);
+
+function tell({ request }: EngineJob, event: TokenEvent): void {
   request.onEvent?.(event);
 }
 
@@ -105,11 +105,14 @@ function tell({ request }: Job, event: TokenEvent): void {
 export function createEngine(
   session: ContinuousSession,
   tokenizer: GenerationTokenizer,
-  { rows: capacity, prefillTokens = 256, clock }: EngineOptions,
+  { rows: capacity, prefillTokens = 256, promptCacheBytes = 0, drafter, maxDraftTokens = 8, clock }: EngineOptions,
 ): Engine {
   const { vocabSize: V } = session;
+  const known = createRecentEntries<KnownPrompt>(promptCacheBytes);
+  const drafting = drafter && createLoneDrafting(session, drafter, maxDraftTokens);
+  let cachedTokens = 0;
   const memory = createSamplerMemory(V);
-  const waiting: Job[] = [];
+  const waiting: EngineJob[] = [];
   const passes: PassJob[] = [];
   let live: LiveRow[] = [];
   let reading: Reading | undefined;
@@ -119,18 +122,22 @@ export function createEngine(
   let failure: unknown;
 
   /** The next token of a text. Its event goes out; a row that cannot go on fails its request alone. */
-  function choose(job: Job, text: GeneratedRow, logits: Float32Array): void {
+  function choose(job: EngineJob, text: GeneratedRow, logits: Float32Array): void {
     try {
       const uniform = job.uniforms[text.sample]!;
       const choice = job.sampler.choose(logits, text.ids, uniform, { row: 0, step: text.ids.length });
       tell(job, text.accept(choice));
     } catch (error) {
-      for (const each of job.texts) if (each.finish === null) each.end("cancelled");
-      job.settle(error);
+      failAlone(job, error);
     }
   }
 
-  function endCancelled(job: Job): void {
+  function failAlone(job: EngineJob, error: unknown): void {
+    for (const each of job.texts) if (each.finish === null) each.end("cancelled");
+    job.settle(error);
+  }
+
+  function endCancelled(job: EngineJob): void {
     for (const text of job.texts) if (text.finish === null) tell(job, text.end("cancelled"));
   }
 
@@ -174,13 +181,32 @@ export function createEngine(
     }
   }
 
+  const isKnown = ({ stateKey }: EngineJob) => stateKey !== undefined && known.has(stateKey);
+
+  /** Whoever is next and has a prompt that was read before joins without reading. */
+  function resumeKnown(): void {
+    for (let job = waiting[0]; job !== undefined && isKnown(job); job = waiting[0]) {
+      if (job.texts.length > capacity - live.length) return;
+      waiting.shift();
+      const startMs = clock();
+      const { state, logits } = known.get(job.stateKey!)!;
+      const first = live.length;
+      session.resume(state, job.request.mix);
+      job.cachedTokens = job.request.prompt.length;
+      cachedTokens += job.cachedTokens;
+      admit([{ job, logits }], first);
+      job.computeMs += clock() - startMs;
+    }
+  }
+
   /** The first requests for whose rows there is room, as many as make one portion of reading. */
-  function takeWaiting(): Job[] {
-    const taken: Job[] = [];
+  function takeWaiting(): EngineJob[] {
+    const taken: EngineJob[] = [];
     let room = capacity - live.length;
     let longest = 0;
     while (waiting.length > 0) {
       const job = waiting[0]!;
+      if (isKnown(job)) break;
       longest = Math.max(longest, job.request.prompt.length);
       const tokens = longest * (taken.length + 1);
       if (job.texts.length > room || (taken.length > 0 && tokens > prefillTokens)) break;
@@ -207,7 +233,10 @@ export function createEngine(
     const jobs = takeWaiting();
     if (jobs.length === 0) return;
     try {
-      const on = await session.begin(jobs.map(({ request }) => request.prompt));
+      const on = await session.begin(
+        jobs.map(({ request }) => request.prompt),
+        jobs.map(({ request }) => request.mix ?? []),
+      );
       const tokens = jobs.length * Math.max(...jobs.map(({ request }) => request.prompt.length));
       reading = { kind: "prompts", jobs, on, tokens };
       share(jobs, clock() - startMs);
@@ -217,7 +246,7 @@ export function createEngine(
     }
   }
 
-  function share(jobs: readonly Job[], ms: number): void {
+  function share(jobs: readonly EngineJob[], ms: number): void {
     const tokens = jobs.reduce((sum, { request }) => sum + request.prompt.length, 0);
     for (const job of jobs) job.computeMs += (ms * job.request.prompt.length) / tokens;
   }
@@ -259,7 +288,7 @@ export function createEngine(
   }
 
   /** New rows choose their first tokens; further samples of a prompt become rows of their own. */
-  async function join(jobs: readonly Job[], newcomers: Newcomers, startMs: number): Promise<void> {
+  async function join(jobs: readonly EngineJob[], newcomers: Newcomers, startMs: number): Promise<void> {
     let logits: Float32Array;
     const first = live.length;
     try {
@@ -269,12 +298,26 @@ export function createEngine(
       throw error;
     }
     share(jobs, clock() - startMs);
+    const rows = jobs.map((job, at) => ({ job, logits: logits.subarray(at * V, (at + 1) * V) }));
+    rows.forEach(({ job, logits: own }, at) => {
+      keepState(job, first + at, own);
+    });
+    admit(rows, first);
+  }
+
+  function keepState({ stateKey }: EngineJob, row: number, logits: Float32Array): void {
+    const bytes = session.stateBytes(row) + logits.byteLength;
+    if (stateKey === undefined || bytes > promptCacheBytes || known.has(stateKey)) return;
+    known.add(stateKey, { state: session.save(row), logits: logits.slice() }, bytes);
+  }
+
+  /** The session's rows from `first` on, one for each job, choose their first tokens. */
+  function admit(joining: readonly { readonly job: EngineJob; readonly logits: Float32Array }[], first: number): void {
     const rows: LiveRow[] = [];
     const copies: { from: number; row: LiveRow }[] = [];
-    for (const [at, job] of jobs.entries()) {
-      const own = logits.subarray(at * V, (at + 1) * V);
+    for (const [at, { job, logits }] of joining.entries()) {
       if (job.request.signal?.aborted) endCancelled(job);
-      for (const text of job.texts) if (text.finish === null) choose(job, text, own);
+      for (const text of job.texts) if (text.finish === null) choose(job, text, logits);
       const [leading = job.texts[0]!, ...others] = job.texts.filter(({ finish }) => finish === null);
       rows.push({ job, text: leading });
       for (const text of others) copies.push({ from: first + at, row: { job, text } });
@@ -289,6 +332,8 @@ export function createEngine(
 
   async function step(): Promise<void> {
     if (live.length === 0) return;
+    const [only] = live;
+    if (drafting !== undefined && live.length === 1 && only!.job.rules !== undefined) return stepAlone(only!);
     const startMs = clock();
     const logits = await session.step(Int32Array.from(live, ({ text }) => text.ids.at(-1)!));
     steps++;
@@ -300,10 +345,29 @@ export function createEngine(
     removeFinished();
   }
 
+  /** A pass over the only row, with guesses. */
+  async function stepAlone({ job, text }: LiveRow): Promise<void> {
+    const startMs = clock();
+    const { sampler, isGreedy, maxTokens, rules } = job;
+    const uniform = job.uniforms[text.sample]!;
+    steps++;
+    try {
+      const row = { prompt: job.request.prompt, text, sampler, isGreedy, uniform, maxTokens, rules: rules! };
+      for (const choice of await drafting!.step(row)) if (text.finish === null) tell(job, text.accept(choice));
+    } catch (error) {
+      // Of a row's numbers and rules: the request's own. Anything else is the session's.
+      if (!(error instanceof CpmError && choiceErrors.has(error.code))) throw error;
+      failAlone(job, error);
+    }
+    job.computeMs += clock() - startMs;
+    removeFinished();
+  }
+
   async function run(): Promise<void> {
     try {
       while (waiting.length + passes.length + live.length > 0 || reading !== undefined) {
         dropCancelled();
+        resumeKnown();
         await readOn();
         await step();
         // Small models never leave the thread: messages, timers and signals get their turn here.
@@ -341,43 +405,19 @@ export function createEngine(
     get steps() {
       return steps;
     },
+    get counts() {
+      const { draftedTokens = 0, acceptedTokens = 0 } = drafting ?? {};
+      return { cachedTokens, promptCacheBytes: known.bytes, draftedTokens, acceptedTokens };
+    },
     get failure() {
       return failure;
     },
     async generate(request) {
       checkOpen();
-      const { prompt, settings } = request;
-      checkIds(settings, tokenizer, V);
-      checkPrompts([prompt], session);
-      if (settings.mode === "beam" || settings.samples > capacity) {
-        throw new ConfigError("CPM_INFER_OPTIONS", "a running batch cannot take these settings", {
-          got: settings.mode === "beam" ? "beam search" : `${settings.samples} samples`,
-          expected: `greedy decoding or sampling, at most ${capacity} samples`,
-        });
-      }
-      const random = randomOf(settings.seed, prompt);
-      const ends = endRules(settings, endIdsOf(settings, tokenizer), session.capacityTokens - prompt.length);
-      const temperature = settings.mode === "greedy" ? 0 : settings.temperature;
-      const editor = editorOf(settings, tokenizer, V);
-      const samples = Array.from({ length: settings.samples }, (_, sample) => sample);
-      const texts = samples.map((sample) => createGeneratedRow(0, sample, tokenizer, ends));
-      return await new Promise<EngineResult>((resolve, reject) => {
-        const job: Job = {
-          request,
-          texts,
-          uniforms: samples.map((sample) => random.fork(sample).uniform),
-          sampler: createSampler(V, { ...settings, temperature }, editor, settings.topLogprobs, memory),
-          computeMs: 0,
-          settle(error) {
-            if (error !== undefined) return reject(error);
-            const results = texts.map((text) => text.result());
-            const generatedTokens = results.reduce((sum, { ids }) => sum + ids.length, 0);
-            resolve({ texts: results, promptTokens: prompt.length, generatedTokens, computeMs: job.computeMs });
-          },
-        };
-        waiting.push(job);
-        wake();
-      });
+      const job = createEngineJob(request, session, tokenizer, { capacity, memory, guessed: drafting !== undefined });
+      waiting.push(job);
+      wake();
+      return await job.result;
     },
     async pass(rows, read, { signal, ...settings } = {}) {
       checkOpen();

@@ -13,7 +13,8 @@ export {
   draftCost,
   type WantsMore,
 } from "./draft.ts";
-export { createEngine, type Engine, type EngineOptions, type EngineRequest, type EngineResult } from "./engine.ts";
+export { createEngine, type Engine, type EngineCounts, type EngineOptions } from "./engine.ts";
+export type { EngineRequest, EngineResult } from "./engine-job.ts";
 export {
   type GenerationResult,
   type GenerationRun,

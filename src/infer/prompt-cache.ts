@@ -10,6 +10,7 @@
  *
  * Entries are the least recently used first to go; all together stay within a number of bytes.
  */
+import { createRecentEntries } from "../util/recent-entries.ts";
 import type { DecodingSession, RowState } from "./session.ts";
 
 /** A text to go on from. */
@@ -42,14 +43,11 @@ interface Entry {
   readonly contextTokens: number;
   readonly state: RowState;
   readonly logits: Float32Array;
-  readonly bytes: number;
 }
 
 /** A cache of at most `limitBytes`; 0 keeps nothing. */
 export function createPromptCache(limitBytes: number): PromptCache {
-  /** In order of use, the last used last. */
-  const entries = new Map<string, Entry>();
-  let bytes = 0;
+  const known = createRecentEntries<Entry>(limitBytes);
   let reusedTokens = 0;
 
   const keyOf = (ids: readonly number[], contextTokens: number) => `${contextTokens}:${ids.join(" ")}`;
@@ -57,17 +55,12 @@ export function createPromptCache(limitBytes: number): PromptCache {
   /** The longest known beginning of a text; of its prompt all. */
   function find({ ids, contextTokens = ids.length }: CachedText): Entry | undefined {
     let best: Entry | undefined;
-    for (const entry of entries.values()) {
+    for (const [, entry] of known.entries()) {
       if (entry.contextTokens !== contextTokens || entry.ids.length > ids.length) continue;
       if (entry.ids.length <= (best?.ids.length ?? 0)) continue;
       if (entry.ids.every((id, at) => id === ids[at])) best = entry;
     }
-    if (best !== undefined) {
-      const key = keyOf(best.ids, contextTokens);
-      entries.delete(key);
-      entries.set(key, best);
-    }
-    return best;
+    return best && known.get(keyOf(best.ids, contextTokens));
   }
 
   function keep(
@@ -77,16 +70,10 @@ export function createPromptCache(limitBytes: number): PromptCache {
     contextTokens: number,
     logits: Float32Array,
   ) {
-    const size = session.stateBytes(row) + logits.byteLength + 8 * ids.length;
+    const bytes = session.stateBytes(row) + logits.byteLength + 8 * ids.length;
     const key = keyOf(ids, contextTokens);
-    if (size > limitBytes || entries.has(key)) return;
-    entries.set(key, { ids: [...ids], contextTokens, state: session.save(row), logits: logits.slice(), bytes: size });
-    bytes += size;
-    for (const [oldest, entry] of entries) {
-      if (bytes <= limitBytes) break;
-      entries.delete(oldest);
-      bytes -= entry.bytes;
-    }
+    if (bytes > limitBytes || known.has(key)) return;
+    known.add(key, { ids: [...ids], contextTokens, state: session.save(row), logits: logits.slice() }, bytes);
   }
 
   return {
@@ -126,10 +113,7 @@ export function createPromptCache(limitBytes: number): PromptCache {
       }
       return result;
     },
-    use: () => ({ bytes, entries: entries.size, reusedTokens }),
-    clear() {
-      entries.clear();
-      bytes = 0;
-    },
+    use: () => ({ bytes: known.bytes, entries: known.size, reusedTokens }),
+    clear: () => known.clear(),
   };
 }

@@ -64,6 +64,8 @@ export interface DecodingSession {
 export interface ContinuousSession extends DecodingSession {
   /** Feeds prompts that are to join the batch. Their memory is held until they join or are disposed. */
   begin(prompts: readonly (readonly number[])[], mixes?: readonly ArrayLike<number>[]): Promise<Newcomers>;
+  /** A row more, the last, that goes on from a state that `save` gave. `mix`: as in `begin`. */
+  resume(state: RowState, mix?: ArrayLike<number>): void;
   /** A row more, the last, that goes on as `row`. */
   fork(row: number): void;
   /** Ends a row. */
