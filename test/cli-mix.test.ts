@@ -2,32 +2,16 @@
 import assert from "node:assert/strict";
 import { join } from "node:path";
 import { suite, test } from "node:test";
-import { openCheckpoint } from "../src/checkpoint/index.ts";
-import { attachDelta } from "../src/delta/attach.ts";
-import { baseHash } from "../src/delta/base-hash.ts";
-import { saveDelta } from "../src/delta/delta-file.ts";
 import type { DeltaSpec } from "../src/delta/methods/index.ts";
-import { fillNormal } from "../src/util/random.ts";
 import { runCli } from "./support/cli-world.ts";
-import { smallConfig, temporaryFolder, writeSmallModel } from "./support/text-model.ts";
+import { temporaryFolder, writeSmallModel } from "./support/text-model.ts";
+import { writeRandomDelta } from "./support/written-delta.ts";
 
 const folder = temporaryFolder("cpm-mix-");
 const base = join(folder, "base");
 
-async function writeDelta(name: string, spec: DeltaSpec, seed: number): Promise<string> {
-  await using checkpoint = await openCheckpoint(base);
-  const baseSha256 = await baseHash(smallConfig, async (parameter) => checkpoint.tensor(parameter).readFloat32());
-  const delta = attachDelta(smallConfig, [spec]);
-  const values = new Map(
-    delta.parameters.map(({ name: parameter, shape }) => {
-      const data = new Float32Array(shape.reduce((a, b) => a * b, 1));
-      fillNormal(data, seed, parameter, 0, 0.5);
-      return [parameter, data] as const;
-    }),
-  );
-  await saveDelta(join(folder, name), { delta, values }, { baseSha256 });
-  return join(folder, name);
-}
+const writeDelta = (name: string, spec: DeltaSpec, seed: number) =>
+  writeRandomDelta(base, join(folder, name), spec, { seed });
 
 async function texts(...words: string[]): Promise<string[]> {
   const asked = ["generate", base, ...words, "--mode", "greedy", "--max-tokens", "6", "--json"];

@@ -26,7 +26,7 @@ async function withDispatcher(
   const log: { event: string; [key: string]: unknown }[] = [];
   const path = mkdtempSync(join(folder, "model-"));
   const dispatcher = startDispatcher({
-    open: { type: "open", path, contextTokens: 100, rows, prefillTokens: 10 },
+    open: { type: "open", path, contextTokens: 100, rows, prefillTokens: 10, promptCacheBytes: 0 },
     workers: 1,
     entry,
     restartMs: { first: 20, most: 200 },
@@ -47,7 +47,7 @@ async function withDispatcher(
 }
 
 function task(kind: number, options: { maxTokens?: number; samples?: number; seed?: number } = {}): GenerateTask {
-  return { kind: "generate", prompt: [kind], settings: parseGenerateOptions({ maxTokens: 8, ...options }) };
+  return { kind: "generate", owner: "", prompt: [kind], settings: parseGenerateOptions({ maxTokens: 8, ...options }) };
 }
 
 function ask(dispatcher: Dispatcher, asked: GenerateTask, user = "a", deadlineMs = 20_000, signal?: AbortSignal) {
@@ -202,7 +202,7 @@ suite("dispatcher", { timeout: 120_000 }, () => {
 
   test("a model that cannot be opened is told at the start", async () => {
     const dispatcher = startDispatcher({
-      open: { type: "open", path: "unusable", contextTokens: 100, rows: 1, prefillTokens: 10 },
+      open: { type: "open", path: "unusable", contextTokens: 100, rows: 1, prefillTokens: 10, promptCacheBytes: 0 },
       workers: 2,
       entry,
       maxWaiting: 1,

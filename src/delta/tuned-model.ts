@@ -1,5 +1,5 @@
 /** A model from disk with a delta on it, ready to generate: the base mapped as it lies, the delta beside it. */
-import { type OpenedTextModel, type OpenTextModelOptions, openTextModel } from "../infer/index.ts";
+import { hasPacked, type OpenedTextModel, type OpenTextModelOptions, openTextModel } from "../infer/index.ts";
 import type { Runtime } from "../runtime/runtime.ts";
 import { createOwner } from "../util/owner.ts";
 import { baseHash, parameterReader } from "./base-hash.ts";
@@ -9,6 +9,11 @@ import { mixDeltas } from "./mixed-deltas.ts";
 export interface OpenTunedModelOptions extends OpenTextModelOptions {
   /** Of a state dict of the original: its scale. */
   readonly alpha?: number | undefined;
+  /**
+   * A packed base is not compared with the one that the delta was tuned on: its numbers are rounded, so those of the base that
+   * it was packed from cannot be known.
+   */
+  readonly trustPackedBase?: boolean | undefined;
 }
 
 export interface OpenedTunedModel extends OpenedTextModel {
@@ -31,13 +36,13 @@ export async function openMixedModel(
   runtime: Runtime,
   basePath: string,
   deltaPaths: readonly string[],
-  { alpha, ...options }: OpenTunedModelOptions = {},
+  { alpha, trustPackedBase, ...options }: OpenTunedModelOptions = {},
 ): Promise<OpenedMixedModel> {
   const owner = createOwner();
   try {
     const base = owner.own(await openTextModel(runtime, basePath, options));
     const deltas: OpenedDelta[] = [];
-    for (const path of deltaPaths) deltas.push(await checkedDelta(runtime, base, path, alpha));
+    for (const path of deltaPaths) deltas.push(await checkedDelta(runtime, base, path, { alpha, trustPackedBase }));
     const mixed = mixDeltas(base.config, new Map(deltas.map((delta, i) => [`${i + 1}: ${deltaPaths[i]}`, delta])));
     const own = [...mixed.tensors].map(([name, { shape, values }]) => {
       return [name, owner.own(runtime.upload(values, "float32", shape))] as const;
@@ -62,10 +67,10 @@ async function checkedDelta(
   runtime: Runtime,
   base: OpenedTextModel,
   path: string,
-  alpha: number | undefined,
+  { alpha, trustPackedBase }: Pick<OpenTunedModelOptions, "alpha" | "trustPackedBase">,
 ): Promise<OpenedDelta> {
   const delta = await openDelta(path, base.config, { alpha });
-  if (delta.baseSha256 !== undefined) {
+  if (delta.baseSha256 !== undefined && !(trustPackedBase && hasPacked(base.parameters))) {
     const read = parameterReader(runtime, base.config, base.parameters);
     checkBase(delta, await baseHash(base.config, read), path);
   }
@@ -81,12 +86,12 @@ export async function openTunedModel(
   runtime: Runtime,
   basePath: string,
   deltaPath: string,
-  { alpha, ...options }: OpenTunedModelOptions = {},
+  { alpha, trustPackedBase, ...options }: OpenTunedModelOptions = {},
 ): Promise<OpenedTunedModel> {
   const owner = createOwner();
   try {
     const base = owner.own(await openTextModel(runtime, basePath, options));
-    const delta = await checkedDelta(runtime, base, deltaPath, alpha);
+    const delta = await checkedDelta(runtime, base, deltaPath, { alpha, trustPackedBase });
     const own = delta.delta.parameters.map(({ name, shape }) => {
       return [name, owner.own(runtime.upload(delta.values.get(name)!, "float32", shape))] as const;
     });

@@ -19,6 +19,13 @@ const positionsAtOnce = 64;
 /** Tokens, padding included, of one pass over several texts. */
 const passTokens = 2048;
 
+/** What all of a request's passes have in common. */
+export interface RowChoices {
+  readonly signal?: AbortSignal | undefined;
+  /** Where several deltas share the base: the weight of each. */
+  readonly mix?: readonly number[] | undefined;
+}
+
 export interface TokenScores {
   /** ln p of ids[from], ids[from + 1], … */
   readonly logprobs: readonly number[];
@@ -36,12 +43,12 @@ export async function scoreTokens(
   config: ModelConfig,
   ids: readonly number[],
   from: number,
-  { top = 0, signal }: { readonly top?: number; readonly signal?: AbortSignal | undefined } = {},
+  { top = 0, signal, mix }: RowChoices & { readonly top?: number } = {},
 ): Promise<TokenScores> {
   const { vocabSize: V, promptLength: P } = config;
   const isTarget = Uint8Array.from(ids, (_, at) => (at < from ? 0 : 1));
   const { value, computeMs } = await engine.pass(
-    [{ ids, isTarget }],
+    [{ ids, isTarget, mix }],
     async (pass) => {
       const logprobs: number[] = [];
       const best: TopLogprob[][] = [];
@@ -73,7 +80,7 @@ export async function embedTexts(
   config: ModelConfig,
   texts: readonly (readonly number[])[],
   pooling: "mean" | "last",
-  signal?: AbortSignal,
+  { signal, mix }: RowChoices = {},
 ): Promise<{ readonly vectors: readonly Float32Array[]; readonly computeMs: number }> {
   const { dimModel: D, promptLength: P } = config;
   const vectors: Float32Array[] = [];
@@ -86,7 +93,7 @@ export async function embedTexts(
     } while (end < texts.length && Math.max(longest, texts[end]!.length) * (end - first + 1) <= passTokens);
     const group = texts.slice(first, end);
     const done = await engine.pass(
-      group.map((ids) => ({ ids })),
+      group.map((ids) => ({ ids, mix })),
       async (pass) => {
         for (const [row, ids] of group.entries()) {
           // `<s>` alone is all there is of an empty text.
@@ -136,7 +143,7 @@ export async function fillBlanks(
   pieces: readonly (readonly number[])[],
   lengths: readonly number[],
   settings: GenerateOptions,
-  signal?: AbortSignal,
+  { signal, mix }: RowChoices = {},
 ): Promise<{ readonly fills: readonly FilledBlanks[]; readonly computeMs: number }> {
   const temperature = settings.mode === "greedy" ? 0 : settings.temperature;
   const ends = tokenizer.newlineId === undefined ? [tokenizer.eosId] : [tokenizer.eosId, tokenizer.newlineId];
@@ -166,7 +173,7 @@ export async function fillBlanks(
   for (let next = 0; next < longest; next++) {
     const open = rows.filter(({ places }) => next < places.length);
     const done = await engine.pass(
-      open,
+      open.map(({ ids, isTarget }) => ({ ids, isTarget, mix })),
       async (pass) => {
         const before = open.map(({ places }, row) => row * pass.columns + P + places[next]! - 1);
         const logits = await pass.logits(Int32Array.from(before));

@@ -265,12 +265,13 @@ export function createTextGenerator(
   };
 }
 
-function bytesOf(parameters: ReadonlyMap<string, DeviceTensor>): number {
+/** Bytes of all tensors. */
+export function bytesOf(parameters: ReadonlyMap<string, DeviceTensor>): number {
   return [...parameters.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
 }
 
-/** Guesses are ids: they mean the same only if both models number the same tokens. */
-function checkSameVocabulary(tokenizer: Tokenizer, draft: Tokenizer): void {
+/** Guesses are ids: they mean the same only if both models number the same tokens. Throws ConfigError `CPM_INFER_DRAFT`. */
+export function checkSameVocabulary(tokenizer: Tokenizer, draft: Tokenizer): void {
   const sizes = draft.vocabSize === tokenizer.vocabSize;
   const other = sizes
     ? Array.from({ length: draft.vocabSize }, (_, id) => id).find((id) => draft.tokenOf(id) !== tokenizer.tokenOf(id))
@@ -317,7 +318,7 @@ function takingTurns(session: DecodingSession): DecodingSession {
 const workspaceBytes = 128 * 2 ** 20;
 
 /** What a budget leaves for layers: without what the process has, keys, values and scores, the head and a workspace. */
-function layerBudget(budgetBytes: number, decodingBytes: number, parameters: ModelTensors): number {
+export function layerBudget(budgetBytes: number, decodingBytes: number, parameters: ModelTensors): number {
   const table = [...parameters].filter(([name]) => name.startsWith(names.token));
   const headBytes = table.reduce((sum, [, { byteLength }]) => sum + byteLength, 0);
   return budgetBytes - process.memoryUsage.rss() - decodingBytes - headBytes - workspaceBytes;
@@ -349,7 +350,8 @@ export function decodingBytes(
   return cache + prompts * (config.heads + 2) * columns ** 2 * 4;
 }
 
-function cacheBytesPerToken(config: ModelConfig, type: CacheType): number {
+/** Bytes of keys and values of a token of one row. */
+export function cacheBytesPerToken(config: ModelConfig, type: CacheType = "float32"): number {
   let attentions = 0;
   for (let layer = 0; layer < config.layers; layer++) if (!layerMask(config, layer)[0]) attentions++;
   return 2 * attentions * config.heads * cacheWidth(config) * (type === "float16" ? 2 : 4);

@@ -182,6 +182,7 @@ const costFields = {
 
 export const usage = z.object({
   prompt_tokens: z.int(),
+  prompt_tokens_details: z.object({ cached_tokens: z.int().describe("Of these, not read again.") }),
   completion_tokens: z.int(),
   total_tokens: z.int(),
   cpm: z.object({ queue_ms: z.number().describe("Waited for a place, milliseconds."), ...costFields }),

@@ -4,6 +4,7 @@ import type { z } from "zod";
 import { ApiError, type ApiLanguage } from "./api-errors.ts";
 import type { Scope } from "./api-keys.ts";
 import { neutralParameters } from "./api-schemas.ts";
+import { mixedModel } from "./delta-mix.ts";
 import type { ServedModel } from "./served-model.ts";
 
 /** One request and what is known of it. */
@@ -68,11 +69,18 @@ export interface ModelDirectory {
   find(name: string | null | undefined): ServedModel;
 }
 
-export function modelDirectory(models: readonly ServedModel[]): ModelDirectory {
+export function modelDirectory(served: readonly ServedModel[]): ModelDirectory {
+  // Each delta in a batch is listed beside its model; other mixtures are known when they are asked for.
+  const models = served.flatMap((model) => [model, ...model.deltas.map((name) => mixedModel(model, name)!)]);
+  const mixture = (name: string) => {
+    const at = name.indexOf(":");
+    const model = at < 0 ? undefined : served.find(({ id }) => id === name.slice(0, at));
+    return model && mixedModel(model, name.slice(at + 1));
+  };
   return {
     models,
     find(name) {
-      const found = name == null ? models[0] : models.find(({ id }) => id === name);
+      const found = name == null ? models[0] : (models.find(({ id }) => id === name) ?? mixture(name));
       if (found === undefined) throw new ApiError("model_not_found", { param: "model" });
       return found;
     },

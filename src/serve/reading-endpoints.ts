@@ -35,7 +35,12 @@ export function readingEndpoints(directory: ModelDirectory, settings: RunSetting
   ) => {
     exchange.log.model = model.id;
     const { user, signal } = exchange;
-    const outcome = await model.dispatcher.run<T>({ task, user, signal, deadlineMs: deadlineOf(body, settings) });
+    const outcome = await model.dispatcher.run<T>({
+      task: { ...task, mix: model.mix },
+      user,
+      signal,
+      deadlineMs: deadlineOf(body, settings),
+    });
     return { answer: outcome.answer, usage: accountFor(model, [outcome], exchange, settings) };
   };
 

@@ -11,6 +11,7 @@ import { createAntTokenizer, readVocabulary, type Tokenizer } from "../tokenizer
 import { ConfigError } from "../util/error.ts";
 import { ApiError } from "./api-errors.ts";
 import { type Dispatcher, startDispatcher } from "./dispatcher.ts";
+import type { OpenModel } from "./worker-protocol.ts";
 
 export interface ServedModelOptions {
   /** `NAME=PATH`, or a path whose last folder is the name. */
@@ -19,6 +20,14 @@ export interface ServedModelOptions {
   readonly configPath?: string | undefined;
   /** A delta on the model, `NAME=FOLDER` or a folder; the id is then `model:NAME`. */
   readonly delta?: string | undefined;
+  /** LoRA deltas, named likewise, that share the model's processes and batches. Not with `delta`. */
+  readonly mixed?: readonly string[] | undefined;
+  /** What guesses ahead while one text is alone. */
+  readonly draft?: OpenModel["draft"];
+  /** Bytes that each process keeps of prompts that were read. */
+  readonly promptCacheBytes: number;
+  /** What each process may keep in memory, all told. */
+  readonly memoryBytes?: number | undefined;
   /** For compiled programs of large models. */
   readonly cacheFolder?: string | undefined;
   readonly threads?: number | undefined;
@@ -34,6 +43,12 @@ export interface ServedModelOptions {
 
 export interface ServedModel {
   readonly id: string;
+  /** What metrics call it: all mixtures of deltas have one label. */
+  readonly label: string;
+  /** Names of deltas that requests may weigh. */
+  readonly deltas: readonly string[];
+  /** The weight of each of `deltas`; undefined: the base alone. */
+  readonly mix: readonly number[] | undefined;
   /** The id of the model that it is a delta on. */
   readonly base: string | undefined;
   readonly config: ModelConfig;
@@ -65,6 +80,7 @@ export async function serveModel(options: ServedModelOptions): Promise<ServedMod
   const { contextTokens, rows, workers, log, now } = options;
   const { id: base, path } = modelName(options.model);
   const delta = options.delta === undefined ? undefined : modelName(options.delta);
+  const mixed = options.mixed?.map(modelName);
   const id = delta === undefined ? base : `${base}:${delta.id}`;
   const { configPath } = options;
   await using checkpoint = await openCheckpoint(path, configPath === undefined ? {} : { configPath });
@@ -83,6 +99,10 @@ export async function serveModel(options: ServedModelOptions): Promise<ServedMod
       contextTokens,
       rows,
       prefillTokens: options.prefillTokens,
+      mixedPaths: mixed?.map((each) => each.path),
+      draft: options.draft,
+      promptCacheBytes: options.promptCacheBytes,
+      memoryBytes: options.memoryBytes,
     },
     workers,
     maxWaiting: options.maxWaiting,
@@ -96,13 +116,16 @@ export async function serveModel(options: ServedModelOptions): Promise<ServedMod
     await dispatcher.pool.close();
     const { code, message } = error as { code: string; message: string };
     throw new ConfigError("CPM_SERVE_MODEL", "a worker could not open the model", {
-      where: delta?.path ?? path,
+      where: delta?.path ?? [path, ...(mixed ?? []).map((each) => each.path)].join(", "),
       got: message,
       hint: code === "" ? undefined : "Mend what the worker says, and start again.",
     });
   }
   return {
     id,
+    label: id,
+    deltas: mixed?.map((each) => each.id) ?? [],
+    mix: undefined,
     base: delta === undefined ? undefined : base,
     config,
     parameters: parameterCount(config),

@@ -7,6 +7,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { type HttpBindings, serve } from "@hono/node-server";
 import { RESPONSE_ALREADY_SENT } from "@hono/node-server/utils/response";
 import { type Context, Hono } from "hono";
+import type { EngineCounts } from "../infer/engine.ts";
 import type { LedgerAssumptions } from "../live/ledger-assumptions.ts";
 import { ApiError, apiErrors, errorBody, languageOf } from "./api-errors.ts";
 import { type ApiKey, type KeyRing, openKeyRing } from "./api-keys.ts";
@@ -374,6 +375,20 @@ function serverMetrics(models: readonly ServedModel[]) {
     "Resident memory of the worker processes.",
     perModel((model) => states(model).reduce((sum, { residentBytes }) => sum + residentBytes, 0)),
   );
+  const counted = (name: string, help: string, of: (counts: EngineCounts) => number) =>
+    metrics.gauge(
+      name,
+      help,
+      perModel((model) => states(model).reduce((sum, { counts }) => sum + of(counts), 0)),
+    );
+  counted("cpm_serve_prompt_cache_bytes", "States of prompts that are kept.", (each) => each.promptCacheBytes);
+  counted(
+    "cpm_serve_cached_tokens",
+    "Prompt tokens not read again, by the processes of now.",
+    (each) => each.cachedTokens,
+  );
+  counted("cpm_serve_drafted_tokens", "Tokens guessed, by the processes of now.", (each) => each.draftedTokens);
+  counted("cpm_serve_accepted_tokens", "Guesses that were right.", (each) => each.acceptedTokens);
   metrics.gauge("cpm_serve_resident_bytes", "Resident memory of the server itself.", () => [
     { value: process.memoryUsage.rss() },
   ]);
@@ -385,7 +400,7 @@ function serverMetrics(models: readonly ServedModel[]) {
       seconds.observe(ms / 1000, { path });
     },
     onWork(
-      { id }: ServedModel,
+      { label: id }: ServedModel,
       work: { promptTokens: number; generatedTokens: number },
       cost: { energy_wh: number | null },
     ) {
@@ -393,8 +408,8 @@ function serverMetrics(models: readonly ServedModel[]) {
       generatedTokens.add({ model: id }, work.generatedTokens);
       if (cost.energy_wh !== null) joules.add({ model: id }, cost.energy_wh * 3600);
     },
-    onFirstToken: ({ id }: ServedModel, ms: number) => first.observe(ms / 1000, { model: id }),
-    onNextToken: ({ id }: ServedModel, ms: number) => next.observe(ms / 1000, { model: id }),
+    onFirstToken: ({ label }: ServedModel, ms: number) => first.observe(ms / 1000, { model: label }),
+    onNextToken: ({ label }: ServedModel, ms: number) => next.observe(ms / 1000, { model: label }),
     onClientLeft: () => left.add(),
     onSlowReader: () => slow.add(),
   };

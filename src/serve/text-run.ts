@@ -154,7 +154,7 @@ export async function runTexts(
     const outcomes = await Promise.all(
       prompts.map((prompt, at) =>
         dispatcher.run<GenerateTask>({
-          task: { kind: "generate", prompt, settings },
+          task: { kind: "generate", prompt, settings, mix: model.mix, owner: exchange.user },
           user: exchange.user,
           deadlineMs,
           signal: stop.signal,
@@ -181,6 +181,7 @@ export function accountFor(
   const sum = (of: (outcome: Pick<Outcome, "work">) => number) => outcomes.reduce((total, each) => total + of(each), 0);
   const work: Work = {
     promptTokens: sum((each) => each.work.promptTokens),
+    cachedTokens: sum((each) => each.work.cachedTokens),
     generatedTokens: sum((each) => each.work.generatedTokens),
     computeMs: sum((each) => each.work.computeMs),
   };
@@ -190,12 +191,14 @@ export function accountFor(
   settings.onWork(model, work, cpm);
   Object.assign(exchange.log, {
     prompt_tokens: work.promptTokens,
+    ...(work.cachedTokens > 0 && { cached_tokens: work.cachedTokens }),
     completion_tokens: work.generatedTokens,
     queue_ms: queueMs,
     compute_ms: cpm.compute_ms,
   });
   return {
     prompt_tokens: work.promptTokens,
+    prompt_tokens_details: { cached_tokens: work.cachedTokens },
     completion_tokens: work.generatedTokens,
     total_tokens: work.promptTokens + work.generatedTokens,
     cpm,

@@ -4,6 +4,7 @@
  */
 import { type ChildProcess, fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
+import type { EngineCounts } from "../infer/engine.ts";
 import type { TokenEvent } from "../infer/generated-row.ts";
 import type { Answer, FromWorker, OpenModel, Task, ToWorker, Work, WorkerError } from "./worker-protocol.ts";
 
@@ -38,6 +39,8 @@ export interface WorkerState {
   readonly rows: number;
   readonly jobs: number;
   readonly residentBytes: number;
+  /** Since this process was started. */
+  readonly counts: EngineCounts;
 }
 
 export interface WorkerPool {
@@ -67,9 +70,11 @@ interface Worker {
   stepMs: number;
   steps: number;
   residentBytes: number;
+  counts: EngineCounts;
   timer: NodeJS.Timeout | undefined;
 }
 
+const noCounts: EngineCounts = { cachedTokens: 0, promptCacheBytes: 0, draftedTokens: 0, acceptedTokens: 0 };
 /** Passes need no rows; this many are given to a process at a time. */
 const passesAtOnce = 4;
 /** A process that lived this long is not one that cannot live. */
@@ -100,6 +105,7 @@ export function startWorkerPool(options: PoolOptions): WorkerPool {
       stepMs: 0,
       steps: 0,
       residentBytes: 0,
+      counts: noCounts,
       timer: undefined,
     }),
   );
@@ -137,6 +143,7 @@ export function startWorkerPool(options: PoolOptions): WorkerPool {
         steps += message.steps - worker.steps;
         worker.steps = message.steps;
         worker.residentBytes = message.residentBytes;
+        worker.counts = message.counts;
       } else {
         const assignment = worker.jobs.get(message.job);
         if (assignment === undefined) return;
@@ -151,6 +158,7 @@ export function startWorkerPool(options: PoolOptions): WorkerPool {
       worker.process = undefined;
       worker.ready = false;
       worker.residentBytes = 0;
+      worker.counts = noCounts;
       const lost = [...worker.jobs];
       for (const [job, assignment] of lost) release(worker, job, assignment);
       if (!closing) {
@@ -187,12 +195,13 @@ export function startWorkerPool(options: PoolOptions): WorkerPool {
   return {
     started,
     get states() {
-      return workers.map(({ process: child, ready, rows, jobs, residentBytes }) => ({
+      return workers.map(({ process: child, ready, rows, jobs, residentBytes, counts }) => ({
         pid: child?.pid,
         ready,
         rows,
         jobs: jobs.size,
         residentBytes,
+        counts,
       }));
     },
     get restarts() {

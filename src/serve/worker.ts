@@ -3,17 +3,25 @@
  * code does to it, the server lives on. It ends with the channel; signals that a terminal sends to the whole group are
  * the server's to act on.
  */
-import { baseHash, checkBase, openDelta } from "../delta/index.ts";
+import { openMixedModel, openTunedModel } from "../delta/index.ts";
 import { createCpmAntSession } from "../infer/cpm-ant-session.ts";
+import { createLookupDrafter, createModelDrafter, type Drafter, draftCost } from "../infer/draft.ts";
 import { createEngine, type Engine } from "../infer/engine.ts";
 import type { TokenEvent } from "../infer/generated-row.ts";
 import { embedTexts, fillBlanks, scoreTokens } from "../infer/scoring.ts";
-import { type OpenedTextModel, openTextModel } from "../infer/text-generator.ts";
-import { hasPacked } from "../infer/weight-ports.ts";
+import {
+  bytesOf,
+  cacheBytesPerToken,
+  checkSameVocabulary,
+  findVocabulary,
+  layerBudget,
+  type OpenedTextModel,
+  openTextModel,
+} from "../infer/text-generator.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { createNativeRuntime, type Runtime } from "../runtime/index.ts";
 import { createDetokenizer } from "../tokenizer/index.ts";
-import { CpmError } from "../util/error.ts";
+import { CpmError, UnsupportedError } from "../util/error.ts";
 import type { Answer, FromWorker, OpenModel, Task, ToWorker, Work, WorkerError } from "./worker-protocol.ts";
 
 const stateIntervalMs = 1000;
@@ -55,44 +63,80 @@ function workerError(error: unknown): WorkerError {
 }
 
 async function open(message: OpenModel): Promise<void> {
-  const { path, vocabularyPath, configPath, cacheFolder, threads, contextTokens, rows, prefillTokens } = message;
+  const { threads, contextTokens, rows, prefillTokens, promptCacheBytes, memoryBytes } = message;
   // Threads that wait actively would take the cores from the server, which writes out what was just chosen.
   const runtime = createNativeRuntime({ ...(threads !== undefined && { threads }), spin: false });
-  const model = await openTextModel(runtime, path, { vocabularyPath, configPath, cacheFolder });
-  const { grafts, parameters, ...use } = await withDelta(runtime, model, message.deltaPath);
-  const session = await createCpmAntSession(runtime, model.config, parameters, {
+  const model = await openServed(runtime, message);
+  const drafter = await openDrafter(runtime, model, message);
+  const { config, parameters, grafts, cache, promptTask, segment } = model;
+  const columns = config.promptLength + contextTokens;
+  const decodingBytes =
+    rows * columns * cacheBytesPerToken(config) + (config.heads + 2) * columns ** 2 * 4 + promptCacheBytes;
+  const session = await createCpmAntSession(runtime, config, parameters, {
     capacityTokens: contextTokens,
     rowCapacity: rows,
+    promptTask,
+    segment,
     grafts,
-    ...use,
-    cache: grafts === undefined ? model.cache : undefined,
+    cache,
+    ...(memoryBytes !== undefined && {
+      layerLimitBytes: () => layerBudget(memoryBytes, decodingBytes, parameters),
+    }),
   });
   const { eosId, newlineId, bosId, pieceOf } = model.tokenizer;
   const tokenizer = { eosId, newlineId, bosId, pieceOf, createDetokenizer: () => createDetokenizer(model.tokenizer) };
-  const engine = createEngine(session, tokenizer, { rows, prefillTokens, clock: () => performance.now() });
-  opened = { config: grafts?.config ?? model.config, engine, tokenizer };
+  const clock = () => performance.now();
+  const engine = createEngine(session, tokenizer, { rows, prefillTokens, promptCacheBytes, drafter, clock });
+  opened = { config: grafts?.config ?? config, engine, tokenizer };
   setInterval(() => {
-    send({ type: "state", rows: engine.rows, steps: engine.steps, residentBytes: process.memoryUsage.rss() });
+    const { rows: atWork, steps, counts } = engine;
+    send({ type: "state", rows: atWork, steps, residentBytes: process.memoryUsage.rss(), counts });
   }, stateIntervalMs);
   send({ type: "ready" });
 }
 
-/** The base's programs with the delta's changes, and its numbers beside the base's. The base itself stays as it is. */
-async function withDelta(runtime: Runtime, { config, parameters }: OpenedTextModel, path: string | undefined) {
-  if (path === undefined) return { grafts: undefined, parameters };
-  const opened = await openDelta(path, config);
-  // The hash is of float32 numbers, which a packed base does not have any more.
-  if (!hasPacked(parameters)) {
-    const read = async (name: string) => (await runtime.download(parameters.get(name)!)) as Float32Array;
-    checkBase(opened, await baseHash(config, read), path);
+/** The model, with a delta, or with several that tasks weigh. */
+async function openServed(runtime: Runtime, message: OpenModel) {
+  const { path, vocabularyPath, configPath, cacheFolder, deltaPath, mixedPaths, memoryBytes } = message;
+  // Layers that do not stay in memory are read from the cache.
+  const alwaysCache = memoryBytes !== undefined;
+  const opening = { vocabularyPath, configPath, cacheFolder, alwaysCache, trustPackedBase: true };
+  const plain = { promptTask: 2, segment: 2 };
+  if (mixedPaths !== undefined && mixedPaths.length > 0) {
+    const mixed = await openMixedModel(runtime, path, mixedPaths, opening);
+    mixed.deltas.forEach(({ use }, at) => {
+      const { promptTask, segment } = { ...plain, ...use };
+      if (promptTask === plain.promptTask && segment === plain.segment) return;
+      throw new UnsupportedError("CPM_DELTA_MIX", "this delta cannot share a batch with others", {
+        where: mixedPaths[at]!,
+        got: `soft prompt ${promptTask}, segment ${segment}`,
+        expected: `soft prompt ${plain.promptTask}, segment ${plain.segment}, as the base has`,
+        hint: "Serve it without --mix.",
+      });
+    });
+    return { ...mixed, ...plain };
   }
-  const own = opened.delta.parameters.map(({ name, shape }) => {
-    const tensor = runtime.upload(opened.values.get(name)!, "float32", shape);
-    return [name, tensor] as const;
-  });
+  if (deltaPath === undefined) return { ...(await openTextModel(runtime, path, opening)), ...plain };
+  const tuned = await openTunedModel(runtime, path, deltaPath, opening);
   // It generates under the soft prompt and in the segment that it was tuned with.
-  const { promptTask = 2, segment = 2 } = opened.use ?? {};
-  return { grafts: opened.delta.grafts, parameters: new Map([...parameters, ...own]), promptTask, segment };
+  const { promptTask = plain.promptTask, segment = plain.segment } = tuned.delta.use ?? {};
+  return { ...tuned, promptTask, segment };
+}
+
+async function openDrafter(
+  runtime: Runtime,
+  model: OpenedTextModel,
+  { draft, contextTokens }: OpenModel,
+): Promise<Drafter | undefined> {
+  if (draft === undefined) return undefined;
+  const { vocabSize } = model.config;
+  const modelBytes = bytesOf(model.parameters);
+  if (draft === "lookup") return createLookupDrafter(draftCost(vocabSize, modelBytes, 0));
+  const vocabularyPath = (await findVocabulary(draft.path)) ?? model.vocabularyPath;
+  const { config, parameters, tokenizer } = await openTextModel(runtime, draft.path, { vocabularyPath });
+  checkSameVocabulary(model.tokenizer, tokenizer);
+  const session = await createCpmAntSession(runtime, config, parameters, { capacityTokens: contextTokens });
+  return createModelDrafter(session, draftCost(vocabSize, modelBytes, bytesOf(parameters)));
 }
 
 async function answer(
@@ -103,28 +147,30 @@ async function answer(
   const { config, engine, tokenizer } = opened!;
   switch (task.kind) {
     case "generate": {
-      const { prompt, settings } = task;
+      const { prompt, settings, mix, owner } = task;
       const onEvent = (event: TokenEvent) => tell(job, event);
-      const { texts, ...work } = await engine.generate({ prompt, settings, signal, onEvent });
+      const { texts, ...work } = await engine.generate({ prompt, settings, mix, owner, signal, onEvent });
       return { answer: { kind: "generate", texts }, work };
     }
     case "score": {
-      const { ids, from, top } = task;
-      const { computeMs, ...scores } = await scoreTokens(engine, config, ids, from, { top, signal });
-      const work = { promptTokens: ids.length, generatedTokens: 0, computeMs };
+      const { ids, from, top, mix } = task;
+      const { computeMs, ...scores } = await scoreTokens(engine, config, ids, from, { top, signal, mix });
+      const work = { promptTokens: ids.length, cachedTokens: 0, generatedTokens: 0, computeMs };
       return { answer: { kind: "score", ...scores }, work };
     }
     case "embed": {
-      const { vectors, computeMs } = await embedTexts(engine, config, task.texts, task.pooling, signal);
-      const promptTokens = task.texts.reduce((sum, ids) => sum + ids.length, 0);
-      const work = { promptTokens, generatedTokens: 0, computeMs };
+      const { texts, pooling, mix } = task;
+      const { vectors, computeMs } = await embedTexts(engine, config, texts, pooling, { signal, mix });
+      const promptTokens = texts.reduce((sum, ids) => sum + ids.length, 0);
+      const work = { promptTokens, cachedTokens: 0, generatedTokens: 0, computeMs };
       return { answer: { kind: "embed", vectors: vectors.map((vector) => Array.from(vector)) }, work };
     }
     case "fill": {
-      const { texts, blankTokens, settings } = task;
-      const { fills, computeMs } = await fillBlanks(engine, config, tokenizer, texts, blankTokens, settings, signal);
+      const { texts, blankTokens, settings, mix } = task;
+      const choices = { signal, mix };
+      const { fills, computeMs } = await fillBlanks(engine, config, tokenizer, texts, blankTokens, settings, choices);
       const generatedTokens = fills.reduce((sum, { blanks }) => sum + blanks.flat().length, 0);
-      const work = { promptTokens: texts.flat().length + 2, generatedTokens, computeMs };
+      const work = { promptTokens: texts.flat().length + 2, cachedTokens: 0, generatedTokens, computeMs };
       return { answer: { kind: "fill", fills }, work };
     }
   }

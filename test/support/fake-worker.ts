@@ -29,7 +29,7 @@ async function run({ job, task }: Extract<ToWorker, { type: "run" }>): Promise<v
       type: "done",
       job,
       answer: { kind: "score", logprobs: [], top: [] },
-      work: { promptTokens: 1, generatedTokens: 0, computeMs: 1 },
+      work: { promptTokens: 1, cachedTokens: 0, generatedTokens: 0, computeMs: 1 },
     });
     return;
   }
@@ -74,7 +74,12 @@ async function run({ job, task }: Extract<ToWorker, { type: "run" }>): Promise<v
       score: null,
     })),
   };
-  const work = { promptTokens: task.prompt.length, generatedTokens: maxTokens * samples, computeMs: 1 };
+  const work = {
+    promptTokens: task.prompt.length,
+    cachedTokens: 0,
+    generatedTokens: maxTokens * samples,
+    computeMs: 1,
+  };
   send({ type: "done", job, answer, work });
 }
 
@@ -85,7 +90,8 @@ process.on("message", (message: ToWorker) => {
     send({ type: "unusable", error: { code: "CPM_X", message: "the weights are damaged" } });
   } else {
     folder = message.path;
-    setInterval(() => send({ type: "state", rows, steps, residentBytes: process.memoryUsage.rss() }), 50);
+    const counts = { cachedTokens: 0, promptCacheBytes: 0, draftedTokens: 0, acceptedTokens: 0 };
+    setInterval(() => send({ type: "state", rows, steps, residentBytes: process.memoryUsage.rss(), counts }), 50);
     send({ type: "ready" });
   }
 });

@@ -1,6 +1,6 @@
 /** A server over a small random model in a real worker process, and clients of it. */
 import { machineAssumptions } from "../../src/live/ledger-assumptions.ts";
-import { type ServedModel, serveModel } from "../../src/serve/served-model.ts";
+import { type ServedModel, type ServedModelOptions, serveModel } from "../../src/serve/served-model.ts";
 import { type ApiServer, type ApiServerOptions, startApiServer } from "../../src/serve/server.ts";
 
 export type LogLine = { readonly event: string; readonly [field: string]: unknown };
@@ -23,16 +23,28 @@ export interface TestServerOptions extends Partial<ApiServerOptions> {
   readonly workers?: number;
   /** Served beside the model. */
   readonly delta?: string;
+  /** Deltas in the model's batches. */
+  readonly mixed?: readonly string[];
+  readonly draft?: ServedModelOptions["draft"];
+  readonly promptCacheBytes?: number;
+  readonly memoryBytes?: number;
+  readonly cacheFolder?: string;
 }
 
 /** Serves the model in a folder (`writeSmallModel`). The caller drains it. */
 export async function startTestServer(folder: string, options: TestServerOptions = {}): Promise<TestServer> {
-  const { rows = 4, workers = 1, contextTokens = 96, maxWaiting = 64, delta, ...rest } = options;
+  const { rows = 4, workers = 1, contextTokens = 96, maxWaiting = 64, delta, ...others } = options;
+  const { mixed, draft, promptCacheBytes = 0, memoryBytes, cacheFolder, ...rest } = others;
   const log: LogLine[] = [];
   const write = (event: string, fields: Readonly<Record<string, unknown>>) => log.push({ event, ...fields });
   const open = (more: { delta?: string } = {}) =>
     serveModel({
       ...more,
+      mixed,
+      draft,
+      promptCacheBytes,
+      memoryBytes,
+      cacheFolder,
       model: `small=${folder}`,
       threads: 1,
       workers,

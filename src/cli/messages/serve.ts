@@ -19,6 +19,27 @@ export const serveMessages = defineMessages({
     zh: "增量只能加在唯一的模型上；现在给了 {count} 个模型。",
     en: "Deltas need one model to be on; {count} were given.",
   },
+  mix: {
+    zh: "各 LoRA 增量与模型同在一个进程、一批里；请求可写 MODEL:A+0.5*B 给各增量加权",
+    en: "LoRA deltas share the model's processes and batches; requests may weigh them as MODEL:A+0.5*B",
+  },
+  draft: {
+    zh: "只有一路在生成时，用这个词表相同的小模型预猜词元；文字不变",
+    en: "a smaller model with the same vocabulary guesses ahead while one text is alone; texts stay the same",
+  },
+  lookup: {
+    zh: "只有一路在生成时，从前文中查找来预猜词元；文字不变",
+    en: "guess ahead by looking up what came before, while one text is alone; texts stay the same",
+  },
+  bothDrafts: { zh: "--draft 与 --lookup 只能选一个。", en: "Choose --draft or --lookup, not both." },
+  memory: {
+    zh: "服务与所有子进程合计最多占用的内存；放不下的层留在磁盘上，用时再读",
+    en: "memory that the server and its processes may keep together: layers that do not fit stay on disk and are read when their turn comes",
+  },
+  promptCache: {
+    zh: "每个子进程为再次出现的输入保留的字节数；只供同一密钥使用，0 为不保留",
+    en: "bytes that each process keeps for prompts that come again, for the same key only; 0 keeps none",
+  },
   exampleDelta: { zh: "一个模型和它的两个增量", en: "a model with two deltas on it" },
   host: { zh: "监听的地址；缺省只限本机", en: "address to listen on; by default this machine alone" },
   port: { zh: "端口；0 为任意空闲端口", en: "port; 0: any free one" },

@@ -10,7 +10,7 @@ import { ConfigError, UnsupportedError } from "../../util/error.ts";
 import { defineCommand } from "../command.ts";
 import { note, print, say } from "../context.ts";
 import { serveMessages as messages } from "../messages/serve.ts";
-import { modelFields } from "../model-options.ts";
+import { memoryBudgetBytes, modelFields } from "../model-options.ts";
 import { bytesSchema, durationSchema } from "../quantity.ts";
 
 const loopback = new Set(["127.0.0.1", "localhost", "::1"]);
@@ -36,6 +36,14 @@ export default defineCommand({
       .default([])
       .describe(messages.delta.en)
       .meta({ zh: messages.delta.zh, placeholder: "DELTA" }),
+    mix: z.boolean().default(false).describe(messages.mix.en).meta({ zh: messages.mix.zh }),
+    draft: z
+      .string()
+      .min(1)
+      .optional()
+      .describe(messages.draft.en)
+      .meta({ zh: messages.draft.zh, placeholder: "MODEL" }),
+    lookup: z.boolean().default(false).describe(messages.lookup.en).meta({ zh: messages.lookup.zh }),
     vocab: modelFields.vocab,
     config: modelFields.config,
     host: z.string().default("127.0.0.1").describe(messages.host.en).meta({ zh: messages.host.zh }),
@@ -58,6 +66,11 @@ export default defineCommand({
       .describe(messages.prefill.en)
       .meta({ zh: messages.prefill.zh }),
     threads: z.int().min(1).max(1024).optional().describe(messages.threads.en).meta({ zh: messages.threads.zh }),
+    memory: bytesSchema().optional().describe(messages.memory.en).meta({ zh: messages.memory.zh, placeholder: "4GiB" }),
+    promptCache: bytesSchema()
+      .default(64 * 2 ** 20)
+      .describe(messages.promptCache.en)
+      .meta({ zh: messages.promptCache.zh }),
     cache: z.boolean().default(true).describe(messages.cache.en).meta({ zh: messages.cache.zh }),
     maxWaiting: z
       .int()
@@ -90,13 +103,17 @@ export default defineCommand({
     ]);
     if (options.delta.length > 0 && given.length !== 1)
       throw new ConfigError("CPM_CLI_USAGE", say(context, messages.deltaOfWhich, { count: given.length }));
-    const served: readonly { readonly model: string; readonly delta?: string }[] = [
-      ...given.map((model) => ({ model })),
-      ...options.delta.map((delta) => ({ model: given[0]!, delta })),
+    if (options.draft !== undefined && options.lookup)
+      throw new ConfigError("CPM_CLI_USAGE", say(context, messages.bothDrafts));
+    const { delta: deltas, mix } = options;
+    const served: readonly { readonly model: string; readonly delta?: string; readonly mixed?: readonly string[] }[] = [
+      ...given.map((model) => ({ model, ...(mix && { mixed: deltas }) })),
+      ...(mix ? [] : deltas.map((delta) => ({ model: given[0]!, delta }))),
     ];
-    const names = served.map(({ model, delta }) =>
-      delta === undefined ? modelName(model).id : `${modelName(model).id}:${modelName(delta).id}`,
-    );
+    const names = [
+      ...given.map((model) => modelName(model).id),
+      ...deltas.map((delta) => `${modelName(given[0]!).id}:${modelName(delta).id}`),
+    ];
     if (new Set(names).size < names.length) {
       throw new ConfigError("CPM_CLI_USAGE", say(context, messages.sameName), {
         got: names.join(", "),
@@ -119,6 +136,9 @@ export default defineCommand({
             configPath: options.config,
             cacheFolder: options.cache ? userCacheFolder(context.env) : undefined,
             threads: options.threads,
+            draft: options.draft !== undefined ? { path: options.draft } : options.lookup ? "lookup" : undefined,
+            promptCacheBytes: options.promptCache,
+            memoryBytes: workerBytes(options.memory, served.length * workers),
             workers,
             rows,
             contextTokens: options.context,
@@ -167,6 +187,15 @@ export default defineCommand({
     return 0;
   },
 });
+
+/** What the server itself takes; it holds no weights. */
+const serverBytes = 192 * 2 ** 20;
+
+/** What one of the processes with a model may keep: its part of what was asked for, or of a limit set from outside. */
+function workerBytes(asked: number | undefined, processes: number): number | undefined {
+  const budget = memoryBudgetBytes(asked);
+  return budget === undefined ? undefined : Math.max(0, budget - serverBytes) / processes;
+}
 
 function version(): string {
   const manifest = readFileSync(new URL("../../../package.json", import.meta.url), "utf8");
