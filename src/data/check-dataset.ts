@@ -8,6 +8,7 @@ import { createReadStream } from "node:fs";
 import { readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { CpmError } from "../util/error.ts";
+import { readPrints } from "./build/prints-file.ts";
 import { type DatasetShard, readDescription, readVocabularyText, shardFolder } from "./dataset.ts";
 import { openMixture } from "./mixture.ts";
 import type { packingKinds } from "./packing.ts";
@@ -82,6 +83,7 @@ export async function checkDataset(folder: string, options: CheckOptions): Promi
         else hashes.add(document.hash);
       });
       for (const each of what) problems.push({ where: path, what: each });
+      if (entry.prints !== undefined) await readPrints(folder, entry);
     });
     options.onShard?.(done + 1, description.shards.length);
   }

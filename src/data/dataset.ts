@@ -4,6 +4,7 @@
  *     dataset.json    this file's schema: tokenizer, sources with licence and files, shards with checksums, statistics
  *     vocab.txt       the vocabulary that the ids are of
  *     shards/         *.cpmtok, see token-shard.ts
+ *     prints/         what later additions are compared with, see build/prints-file.ts
  *
  * `dataset.json` is replaced atomically and shards never change, so a data set may grow while a run reads it: entries are
  * appended, and those that a reader knows must stay as they are.
@@ -20,6 +21,7 @@ import { openShard, type TokenShard } from "./token-shard.ts";
 export const datasetFile = "dataset.json";
 export const vocabularyFile = "vocab.txt";
 export const shardFolder = "shards";
+export const printsFolder = "prints";
 
 const count = z.int().min(0);
 const statisticsSchema = z.object({
@@ -62,6 +64,8 @@ export const shardSchema = z.object({
   characters: count,
   /** Pieces of text that the vocabulary could not spell. */
   unknown: count,
+  /** Its file of prints; none: of its texts only the hashes are known. */
+  prints: z.object({ bytes: count, sha256: z.string() }).optional(),
 });
 export type DatasetShard = z.output<typeof shardSchema>;
 

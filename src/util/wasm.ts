@@ -86,9 +86,12 @@ export const f64 = {
 
 export const v128 = {
   load: memory(0x00, 4, [0xfd]),
+  /** Four bytes in all four lanes. */
+  load32Splat: memory(0x09, 2, [0xfd]),
   store: memory(0x0b, 4, [0xfd]),
   /** a and not b. */
   andNot: vector(0x4f),
+  xor: vector(0x51),
   /** The upper half in both halves. */
   upper: (value: Code): Code => [
     ...value.concat(value),
@@ -123,7 +126,14 @@ export const f64x2 = {
   promoteLow: vector(0x5f),
 } as const;
 
-export const i32x4 = { shl: vector(0xab) } as const;
+export const i32x4 = {
+  splat: vector(0x11),
+  shl: vector(0xab),
+  shrU: vector(0xad),
+  add: vector(0xae),
+  mul: vector(0xb5),
+  minU: vector(0xb7),
+} as const;
 
 /** Runs the body while the condition holds. */
 export function whileLoop(condition: Code, body: readonly Code[]): Code {

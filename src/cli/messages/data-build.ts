@@ -35,8 +35,12 @@ export const dataBuildMessages = defineMessages({
     en: "evaluation files: documents that share text with them stay out; may be repeated",
   },
   append: {
-    zh: "追加到已完成的数据集（可有训练正在读它）；用它的词表，相同的文本不再收入",
-    en: "add to the finished data set, which a run may be reading; its vocabulary is taken, texts that it has stay out",
+    zh: "追加到已完成的数据集（可有训练正在读它）；用它的词表，已有的文本与相近的文本不再收入",
+    en: "add to the finished data set, which a run may be reading; its vocabulary is taken, texts that it has, or nearly has, stay out",
+  },
+  hashesAlone: {
+    zh: "数据集中有 {count} 篇文档没有留下比较用的指纹，只能认出与它们完全相同的文本",
+    en: "of {count} documents of the data set no prints were kept: only texts equal to them are found",
   },
   appendVocabulary: {
     zh: "追加时使用数据集自己的词表，不能另给 --vocab。",

@@ -7,6 +7,14 @@ export const datasetErrors: ErrorEntries = {
     en: "A token shard is damaged, cut off, or not one.",
     remedy: { zh: "重新构建这一部分数据集。", en: "Build this part of the data set again." },
   },
+  CPM_DATA_PRINTS: {
+    zh: "数据集为追加而保存的文本指纹已损坏，或与分片不符。",
+    en: "The prints of texts that a data set keeps for additions are damaged, or of another shard.",
+    remedy: {
+      zh: "重新复制该文件；或从 dataset.json 中去掉该分片的 prints，此后只比较全文是否相同。",
+      en: "Copy the file again; or take prints out of the shard's entry in dataset.json, and only whole texts are compared.",
+    },
+  },
   CPM_DATA_SET: {
     zh: "这里没有可用的数据集。",
     en: "A data set's folder has no dataset.json that can be used, or its vocabulary is another one.",

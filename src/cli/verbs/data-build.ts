@@ -96,6 +96,8 @@ export default defineCommand({
       onLeak: ({ file, line }) => {
         if (++leaks <= shownBadLines) progress.note(say(context, messages.leak, { where: `${file}:${line}` }));
       },
+      onHashesAlone: (documents) =>
+        progress.note(say(context, messages.hashesAlone, { count: formatInteger(documents) })),
       onProgress: (state) => {
         kept = state.kept;
         progress.update({

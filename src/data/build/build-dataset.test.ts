@@ -9,11 +9,13 @@ import { parquetFile } from "../../../test/support/parquet-writer.ts";
 import { smallVocabulary, temporaryFolder } from "../../../test/support/text-model.ts";
 import { createAntTokenizer } from "../../tokenizer/index.ts";
 import { CpmError } from "../../util/error.ts";
+import { checkDataset } from "../check-dataset.ts";
 import { type DatasetDescription, openDataset } from "../dataset.ts";
 import type { BadLine } from "../read-documents.ts";
 import { openShard } from "../token-shard.ts";
 import { type BuildInput, buildDataset } from "./build-dataset.ts";
 import { buildOptionsSchema } from "./build-options.ts";
+import { printsPath, readPrints } from "./prints-file.ts";
 
 const root = temporaryFolder("cpm-build-");
 const code = (expected: string) => (error: unknown) => error instanceof CpmError && error.code === expected;
@@ -104,7 +106,7 @@ test("documents, provenance and statistics", async () => {
   const sha256 = createHash("sha256").update(bytes).digest("hex");
   assert.deepEqual(sources[0]!.files, [{ name: "one.jsonl", bytes: bytes.length, sha256 }]);
   assert.equal(described.vocabSize, parsed.size);
-  assert.deepEqual(readdirSync(folder).sort(), ["dataset.json", "shards", "vocab.txt"]);
+  assert.deepEqual(readdirSync(folder).sort(), ["dataset.json", "prints", "shards", "vocab.txt"]);
   dataset.close();
 });
 
@@ -289,4 +291,78 @@ test("a build does not go on with other input or options, nor into a folder with
   writeFileSync(join(garbled, "build.json"), "{");
   await assert.rejects(build(two, { output: garbled }), code("CPM_DATA_BUILD_OUTPUT"));
   await assert.rejects(build(two, { output: file("a-file", "x") }), CpmError);
+});
+
+/** Texts of which every third is new, the others nearly or by paragraphs what `texts(200)` has. */
+function repeating(): string[] {
+  return texts(260).map((text, i) => {
+    if (i >= 200 || i % 3 === 0) return `${text}此处另有一段没有见过的话，编号${i * 7919}。`.repeat(i >= 200 ? 1 : 3);
+    return i % 3 === 1 ? `${text}。` : text;
+  });
+}
+
+test("what is appended is compared as if all had been built at once: the same bytes, also when interrupted", async () => {
+  const first = { name: "甲", paths: [file("first.jsonl", jsonLines(texts(200)))] };
+  const second = { name: "乙", paths: [file("second.jsonl", jsonLines(repeating()))] };
+  const third = { name: "丙", paths: [file("third.jsonl", jsonLines(texts(300).slice(250)))] };
+  const { folder: whole, description } = await build([first, second, third]);
+  const { removed } = description.sources[1]!.statistics;
+  assert.ok(removed.nearDuplicate! + removed.paragraphs! > 20, JSON.stringify(removed));
+  const expected = bytesOf(whole);
+  const { folder } = await build([first]);
+  await build([second, third], { output: folder, append: true, onHashesAlone: () => assert.fail("prints are there") });
+  assert.deepEqual(bytesOf(folder), expected);
+
+  const { folder: stopped } = await build([first]);
+  const controller = new AbortController();
+  const onProgress = () => controller.abort(new Error("stopped"));
+  const again = { output: stopped, append: true };
+  await assert.rejects(build([second, third], { ...again, signal: controller.signal, onProgress }), /stopped/);
+  await build([second, third], again);
+  assert.deepEqual(bytesOf(stopped), expected);
+});
+
+test("prints are kept within their bound; without them only equal texts are found, which is told", async () => {
+  const first = { name: "甲", paths: [file("bound.jsonl", jsonLines(texts(400)))] };
+  const near = { name: "乙", paths: [file("near.jsonl", jsonLines(texts(400).map((text) => `${text}。`)))] };
+  const bytesKept = ({ shards }: DatasetDescription) =>
+    shards.reduce((sum, { prints }) => sum + (prints?.bytes ?? 0), 0);
+  const full = bytesKept((await build([first])).description);
+  const keptBytes = Math.floor(full / 2);
+  const { folder, description } = await build([first], { options: { duplicates: { keptBytes } } });
+  assert.ok(bytesKept(description) > 0 && bytesKept(description) <= keptBytes);
+  const without = description.shards.filter(({ prints }) => prints === undefined);
+  let told = 0;
+  const added = await build([near], { output: folder, append: true, onHashesAlone: (documents) => (told = documents) });
+  assert.equal(
+    told,
+    without.reduce((sum, { documents }) => sum + documents, 0),
+  );
+  assert.equal(added.description.sources[1]!.statistics.documents, told);
+  const none = await build([first], { options: { duplicates: { keptBytes: 0 } } });
+  assert.deepEqual(readdirSync(none.folder).sort(), ["dataset.json", "shards", "vocab.txt"]);
+});
+
+test("damaged prints are told, by a build that needs them and by the check", async () => {
+  const more = [{ name: "more", paths: [file("more.jsonl", jsonLines(texts(410).slice(400)))] }];
+  const damages: ((path: string, other: string) => void)[] = [
+    (path) => truncateSync(path, 100),
+    (path) => rmSync(path),
+    (path, other) => writeFileSync(path, readFileSync(other)),
+  ];
+  for (const damage of damages) {
+    const { folder, description } = await build([two[0]!]);
+    const [path, other] = description.shards.map(({ file: name }) => printsPath(folder, name));
+    damage(path!, other!);
+    await assert.rejects(build(more, { output: folder, append: true }), code("CPM_DATA_PRINTS"));
+    const { problems } = await checkDataset(folder, { rows: 1, columns: 64, promptLength: 0 });
+    assert.deepEqual(
+      problems.map(({ where }) => where),
+      [join(folder, "shards", description.shards[0]!.file)],
+    );
+  }
+  // Whoever wrote a file with its sum: it must fit the shard all the same.
+  const { folder, description } = await build([two[0]!]);
+  const [one, another] = description.shards;
+  await assert.rejects(readPrints(folder, { ...one!, documents: another!.documents + 1 }), code("CPM_DATA_PRINTS"));
 });

@@ -40,10 +40,12 @@ import {
   fingerprinted,
   type SourceInput,
 } from "./build-options.ts";
-import { createDuplicateFinder, signatureLength } from "./duplicates.ts";
+import { createDuplicateFinder, type DuplicateFinder } from "./duplicates.ts";
 import { filterReason } from "./filters.ts";
 import { readLeakageIndex } from "./leakage.ts";
+import { signatureLength } from "./minhash.ts";
 import { normalizeText } from "./normalize.ts";
+import { createPrintsWriter, readPrints } from "./prints-file.ts";
 import type { WorkerResult } from "./text-worker.ts";
 import { startTextWorkers, type TextWorkers } from "./worker-pool.ts";
 
@@ -56,8 +58,8 @@ export interface BuildInput {
   /** Threads beside this one. */
   readonly workers: number;
   /**
-   * Add to the finished data set in `output`, which a run may be reading: shards are only appended. Of its texts the
-   * hashes are known, so equal ones stay out; their paragraphs and likenesses are not.
+   * Add to the finished data set in `output`, which a run may be reading: shards are only appended. What its texts have already
+   * stays out, as if all had been built at once; of shards without prints only equal texts are found.
    */
   readonly append?: boolean | undefined;
   readonly strict?: boolean | undefined;
@@ -67,6 +69,8 @@ export interface BuildInput {
   onBadLine?(bad: BadLine): void;
   /** A document that shares text with the evaluation files. */
   onLeak?(leak: { readonly file: string; readonly line: number }): void;
+  /** Documents of the data set to be added to that are known by their hashes alone, where more was asked for. */
+  onHashesAlone?(documents: number): void;
   onProgress?(progress: BuildProgress): void;
 }
 
@@ -199,9 +203,7 @@ async function runSources(
 ) {
   const { output, options, signal } = input;
   const finder = createDuplicateFinder(options.duplicates);
-  for (const shard of base?.shards ?? []) {
-    for (let i = 0; i < shard.documents; i++) finder.remember(shard.hashOf(i));
-  }
+  if (base !== undefined) await rememberShards(finder, base, input);
   const leakage = await readLeakageIndex(options.leakage, input.onBadLine);
   const shards: DatasetShard[] = [];
   const described: DatasetSource[] = [];
@@ -213,31 +215,40 @@ async function runSources(
   let kept = 0;
   let newTokens = 0;
   const start = base?.shards.length ?? 0;
+  const bytesOfPrints = (entries: readonly DatasetShard[]) =>
+    entries.reduce((sum, { prints }) => sum + (prints?.bytes ?? 0), 0);
+  const basePrintsBytes = bytesOfPrints(base?.description.shards ?? []);
 
   for (const source of sources) {
     const statistics = emptyStatistics();
     /** Text without an id in the shard under way. */
     let unknown = 0;
     let writer: ShardWriter = createShardWriter(source.name, vocabSize);
+    let prints = createPrintsWriter();
     let inShard = 0;
 
     const close = async () => {
       if (inShard === 0) return;
       const earlier = waiting.shift();
+      const room = options.duplicates.keptBytes - basePrintsBytes - bytesOfPrints(shards);
       if (earlier !== undefined) {
-        if (earlier.entry.documents !== inShard) throw changedInput(output, earlier.entry.file);
-        shards.push(earlier.entry);
+        const { entry } = earlier;
+        if (entry.documents !== inShard) throw changedInput(output, entry.file);
+        // Made again with the judgements, so they need no checking.
+        shards.push({ ...entry, prints: await prints.finish(output, entry.file, room) });
       } else {
         const number = String(start + shards.length).padStart(5, "0");
         const file = `${number}-${source.name.replace(/[^\w.-]+/g, "_")}.cpmtok`;
         const path = join(output, shardFolder, file);
         const summary = await writer.finish(path);
         const { sha256 } = await fingerprint(path);
+        const kept = await prints.finish(output, file, room);
         // Parsed, so that its keys come in the order in which a later build will read them.
-        shards.push(shardSchema.parse({ file, source: source.name, ...summary, unknown, sha256 }));
+        shards.push(shardSchema.parse({ file, source: source.name, ...summary, unknown, sha256, prints: kept }));
         await folder.save(shards);
       }
       writer = createShardWriter(source.name, vocabSize);
+      prints = createPrintsWriter();
       inShard = 0;
       unknown = 0;
     };
@@ -261,6 +272,7 @@ async function runSources(
           continue;
         }
         inShard++;
+        prints.add({ paragraphs, signature });
         const earlier = waiting[0];
         if (earlier !== undefined) {
           const { shard, entry } = earlier;
@@ -326,6 +338,27 @@ async function runSources(
   if (waiting.length > 0) throw changedInput(output, waiting[0]!.entry.file);
   return { shards, sources: described };
 }
+
+/** What the data set to be added to has, as far as it was kept. */
+async function rememberShards(
+  finder: DuplicateFinder,
+  { folder, shards, description }: Dataset,
+  { options: { duplicates }, onHashesAlone }: BuildInput,
+): Promise<void> {
+  const comparesMore = duplicates.paragraphShare > 0 || duplicates.similarity > 0;
+  let hashesAlone = 0;
+  for (const [i, entry] of description.shards.entries()) {
+    const shard = shards[i]!;
+    const prints = comparesMore && entry.prints !== undefined ? await readPrints(folder, entry) : undefined;
+    if (comparesMore && prints === undefined) hashesAlone += shard.documents;
+    for (let document = 0; document < shard.documents; document++) {
+      finder.remember({ hash: shard.hashOf(document), ...(prints?.[document] ?? noPrints) });
+    }
+  }
+  if (hashesAlone > 0) onHashesAlone?.(hashesAlone);
+}
+
+const noPrints = { paragraphs: new Float64Array(0), signature: new Uint16Array(0) };
 
 function changedInput(output: string, file: string): ConfigError {
   return new ConfigError("CPM_DATA_BUILD_OUTPUT", "An interrupted build cannot go on: its input is another one now", {

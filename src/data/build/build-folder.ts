@@ -12,7 +12,7 @@ import { join } from "node:path";
 import { z } from "zod";
 import { fileErrorOf, writeFileAtomic } from "../../util/atomic-file.ts";
 import { ConfigError, CpmError } from "../../util/error.ts";
-import { type DatasetShard, datasetFile, shardFolder, shardSchema, vocabularyFile } from "../dataset.ts";
+import { type DatasetShard, datasetFile, printsFolder, shardFolder, shardSchema, vocabularyFile } from "../dataset.ts";
 import { openShard, type TokenShard } from "../token-shard.ts";
 
 const stateFile = "build.json";
@@ -70,6 +70,7 @@ export async function openBuildFolder(output: string, key: string, grow: boolean
     await mkdir(join(output, shardFolder), { recursive: true });
     await removePartial(output);
     await removePartial(join(output, shardFolder));
+    if (existsSync(join(output, printsFolder))) await removePartial(join(output, printsFolder));
   } catch (error) {
     throw fileErrorOf(error, "write", output);
   }

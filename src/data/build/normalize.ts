@@ -22,14 +22,28 @@ const wideMarks: Readonly<Record<string, string>> = {
   ";": "；",
 };
 
+function withoutControls(text: string): string {
+  return text
+    .replace(/\r\n?|\u0085|\u2028|\u2029/g, "\n")
+    .replace(/[\t\u00A0\u1680\u2000-\u200A\u202F\u205F]/g, " ")
+    .replace(invisible, "");
+}
+
+let changing: Uint8Array | undefined;
+
+/** Whether there may be something for `withoutControls` to do: most texts have nothing, and a look is far quicker. */
+function hasControls(text: string): boolean {
+  changing ??= Uint8Array.from({ length: 0x10000 }, (_, unit) => {
+    const isHalf = (unit & 0xf800) === 0xd800; // of a character that the table does not have
+    const character = String.fromCharCode(unit);
+    return isHalf || withoutControls(character) !== character ? 1 : 0;
+  });
+  for (let i = 0; i < text.length; i++) if (changing[text.charCodeAt(i)] === 1) return true;
+  return false;
+}
+
 export function normalizeText(text: string, { nfc, controls, width }: NormalizeOptions): string {
-  let result = text;
-  if (controls) {
-    result = result
-      .replace(/\r\n?|\u0085|\u2028|\u2029/g, "\n")
-      .replace(/[\t\u00A0\u1680\u2000-\u200A\u202F\u205F]/g, " ")
-      .replace(invisible, "");
-  }
+  let result = controls && hasControls(text) ? withoutControls(text) : text;
   if (nfc) result = result.normalize("NFC");
   if (width === "half") {
     result = result.replace(/[\uFF10-\uFF19\uFF21-\uFF3A\uFF41-\uFF5A\uFF0D\uFF0F\uFF05\uFF0B]/g, (character) =>

@@ -18,6 +18,7 @@ test("normalising: composed form, one kind of line end and space, nothing invisi
   assert.equal(normalizeText("e\u0301\r\n甲\u2028乙\u0085丙\r丁", options), "é\n甲\n乙\n丙\n丁");
   assert.equal(normalizeText("\uFEFFa\u0000b\u200Bc\u202Ed\u00A0e\tf\u3000g ", options), "abcd e f\u3000g");
   assert.equal(normalizeText("👩\u200D👧", options), "👩\u200D👧");
+  assert.equal(normalizeText(`甲\u{E0041}乙`, options), "甲乙"); // a tag, beyond 16 bits
   const off = normalizeSchema.parse({ nfc: false, controls: false });
   assert.equal(normalizeText("e\u0301\u0000\t", off), "e\u0301\u0000");
 });
@@ -79,8 +80,10 @@ test("equal texts are duplicates, and only the first stays", () => {
   assert.equal(check("甲乙丙丁"), undefined);
   assert.equal(check("甲乙丙丁"), "duplicate");
   assert.equal(check("甲乙丙丁。"), undefined);
-  remember(printsOf("早就有的文本", duplicatesSchema.parse({})).hash);
-  assert.equal(check("早就有的文本"), "duplicate");
+  remember(printsOf(lines(0, 10), duplicatesSchema.parse({})));
+  assert.equal(check(lines(0, 10)), "duplicate");
+  assert.equal(check(lines(2, 12)), "paragraphs");
+  assert.equal(check(`前言${lines(0, 10).replaceAll("\n", "")}`), "nearDuplicate");
   const off = finder({ exact: false });
   assert.equal(off.check("甲乙丙丁"), undefined);
   assert.equal(off.check("甲乙丙丁"), undefined);

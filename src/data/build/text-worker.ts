@@ -4,7 +4,8 @@
  */
 import { parentPort, workerData } from "node:worker_threads";
 import { createAntTokenizer, parseVocabulary, type Tokenizer } from "../../tokenizer/index.ts";
-import { type DuplicateOptions, printsOf, signatureLength } from "./duplicates.ts";
+import { type DuplicateOptions, printsOf } from "./duplicates.ts";
+import { signatureLength } from "./minhash.ts";
 
 export interface WorkerSettings {
   /** The vocabulary file's text. */
@@ -29,7 +30,7 @@ export interface WorkerResult {
   readonly paragraphs: Float64Array;
   readonly paragraphCounts: Uint32Array;
   /** A text without a signature has zeros, and 0 in `signed`. */
-  readonly signatures: Uint32Array;
+  readonly signatures: Uint16Array;
   readonly signed: Uint8Array;
 }
 
@@ -48,7 +49,7 @@ export function createTextWork({
       characters: new Uint32Array(count),
       hashes: new BigUint64Array(count),
       paragraphCounts: new Uint32Array(count),
-      signatures: new Uint32Array(count * signatureLength),
+      signatures: new Uint16Array(count * signatureLength),
       signed: new Uint8Array(count),
     };
     const ids: Int32Array[] = [];
