@@ -158,6 +158,42 @@ suite("cpm tune", () => {
     assert.notEqual(refused.code, 0);
   });
 
+  test("the delta keeps template and lengths: eval and generate use them unless others are given", async () => {
+    const shape = ["--set", "lengthTokens=40", "--set", "answerTokens=8"];
+    const { code, stderr } = await runCli([
+      ...["tune", model, ...headline, ...shape, "--template", "title", "--method", "lora", "--steps", "2"],
+      ...["--run", at("titled-run"), "-o", at("titled")],
+    ]);
+    assert.equal(code, 0, stderr);
+    const { use } = JSON.parse(readFileSync(at("titled/delta.json"), "utf8"));
+    assert.deepEqual(
+      [use.task, use.template.input, use.lengthTokens, use.answerTokens],
+      ["headline", "{text}\n标题：", 40, 8],
+    );
+    const settings = async (name: string, ...more: string[]) => {
+      const argv = ["--task", "headline", "--data", data("headline"), "--mode", "greedy", "-o", at(name), ...more];
+      const done = await runCli(["eval", model, "--delta", at("titled"), ...argv]);
+      assert.equal(done.code, 0, done.stderr);
+      return JSON.parse(readFileSync(at(`${name}/records/headline.jsonl`), "utf8").split("\n")[0]!).settings;
+    };
+    const own = await settings("as-tuned");
+    assert.deepEqual([own.template.input, own.lengthTokens, own.answerTokens], ["{text}\n标题：", 40, 8]);
+    const other = await settings("otherwise", "--template", "original", "--length", "64");
+    assert.deepEqual([other.template.input, other.lengthTokens, other.answerTokens], ["{input}", 64, 8]);
+    const write = async (prompt: string, ...more: string[]) => {
+      const argv = [prompt, "--json", "--mode", "greedy", "--max-tokens", "4", ...more];
+      const done = await runCli(["generate", model, "--delta", at("titled"), ...argv]);
+      assert.equal(done.code, 0, done.stderr);
+      return JSON.parse(done.stdout).logprobs;
+    };
+    const titled = await write("春天来了");
+    assert.deepEqual(await write("春天来了\n标题：", "--template", "none"), titled);
+    assert.deepEqual(await write("春天来了", "--template", "{text}\n标题："), titled);
+    assert.notDeepEqual(await write("春天来了", "--template", "none"), titled);
+    const two = await runCli(["generate", model, "春天", "--template", "{a}{b}"]);
+    assert.match(two.stderr, /CPM_TASK_TEMPLATE/);
+  });
+
   test("what cannot be is said: no data, no run, an unknown method, a preset without --dry-run", async () => {
     const refuses = async (args: readonly string[], pattern: RegExp) => {
       const { code, stderr } = await runCli(["tune", ...args]);

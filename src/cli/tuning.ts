@@ -7,7 +7,7 @@ import { cp } from "node:fs/promises";
 import { join } from "node:path";
 import type { BatchSource } from "../data/index.ts";
 import type { TaskExample } from "../data/tasks/index.ts";
-import type { Delta } from "../delta/index.ts";
+import type { Delta, DeltaUse } from "../delta/index.ts";
 import type { OpenedTextModel } from "../infer/index.ts";
 import { machineAssumptions } from "../live/ledger-assumptions.ts";
 import type { RunDescription } from "../live/run-folder.ts";
@@ -148,7 +148,7 @@ async function tune(
       base: opened.parameters,
       readBase: read,
       baseSha256,
-      use: { promptTask: task.promptTask, segment: task.segment, ...(recipe.task && { task: recipe.task }) },
+      use: task.use,
       objective: task.objective,
       seed: recipe.seed,
       products: recipe.products,
@@ -200,8 +200,8 @@ interface TuningTask {
   readonly tokens: number;
   /** Of a batch's rows. */
   readonly columns: number;
-  readonly promptTask: number;
-  readonly segment: number;
+  /** What the delta's folder says about using it. */
+  readonly use: DeltaUse;
   readonly objective?: Objective;
 }
 
@@ -259,8 +259,7 @@ async function readPairs(
       source,
       tokens: lengths.reduce((sum, length) => sum + length, 0),
       columns,
-      promptTask,
-      segment,
+      use: { promptTask, segment },
       objective: train.preferenceObjective(source, likelihoods, { beta: recipe.beta }),
     };
   } finally {
@@ -333,8 +332,10 @@ async function readTask(
     source,
     tokens: rows(train).reduce((sum, { ids }) => sum + ids.length, 0),
     columns,
-    promptTask: template.promptTask,
-    segment: template.segment,
+    use: {
+      ...{ task: task.name, template, promptTask: template.promptTask, segment: template.segment },
+      ...limits,
+    },
   };
 }
 

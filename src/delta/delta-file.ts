@@ -53,13 +53,15 @@ const ownSchema = z.object({
     layers: z.int(),
     vocabSize: z.int(),
   }),
-  /** What it was tuned for: soft prompt, segment, template. Whoever generates with it begins with these. */
+  /** What it was tuned for: soft prompt, segment, template and lengths. Whoever uses it begins with these. */
   use: z
     .object({
       promptTask: z.int().min(0).optional(),
       segment: z.int().min(1).optional(),
       task: z.string().max(64).optional(),
       template: z.unknown().optional(),
+      lengthTokens: z.int().min(1).optional(),
+      answerTokens: z.int().min(1).optional(),
     })
     .optional(),
 });

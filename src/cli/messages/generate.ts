@@ -13,6 +13,10 @@ export const generateMessages = defineMessages({
     zh: "存放开头的文件，每行一个，空行略过",
     en: "file with the texts to continue, one a line, blank lines left out",
   },
+  template: {
+    zh: "开头放进这个模板的空位（如 {text}）；缺省为增量微调时的模板，none 为不用模板",
+    en: "prompts are put in this template's place, as {text}; by default the template that the delta was tuned with, none for no template",
+  },
   promptTask: {
     zh: "用哪个任务的软提示；缺省为 2，或增量训练时的任务",
     en: "the task whose soft prompt stands in front; by default 2, or that which the delta was tuned with",

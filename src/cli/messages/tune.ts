@@ -137,5 +137,13 @@ export const tuneMessages = defineMessages({
     zh: "--mix 要给每个增量一个权重：一组供全部开头用，或每个开头一组。",
     en: "--mix takes a weight for each delta: one list for all prompts, or a list for each.",
   },
+  templateUsed: {
+    zh: "开头放进增量微调时的模板：{template}（--template none 则不用）",
+    en: "Prompts are put in the template that the delta was tuned with: {template} (not with --template none)",
+  },
+  templateNotUsed: {
+    zh: "增量微调时的模板有多个空位，这里不用：{template}",
+    en: "The template that the delta was tuned with takes several texts and is not used: {template}",
+  },
   deltaUsed: { zh: "增量：{methods}", en: "Delta: {methods}" },
 });

@@ -149,8 +149,8 @@ async function evaluate(options: Options, context: CommandContext): Promise<void
 }
 
 /**
- * A base with a delta on it. What the delta was tuned with stands in for a template that is not given: an answer is asked
- * for as it was taught.
+ * A base with a delta on it. What the delta was tuned with stands in for a template and lengths that are not given: an answer
+ * is asked for as it was taught.
  */
 async function openTuned(runtime: Runtime, base: OpenedTextModel, path: string, context: CommandContext) {
   const [{ baseHash, checkBase, openDelta }, { hasPacked }] = await Promise.all([
@@ -174,10 +174,15 @@ async function openTuned(runtime: Runtime, base: OpenedTextModel, path: string, 
   return {
     grafts,
     parameters: new Map([...base.parameters, ...own]),
-    settings: (settings: EvaluationSettings): EvaluationSettings =>
-      settings.template === undefined && template.success && use?.task === settings.task
-        ? { ...settings, template: template.data }
-        : settings,
+    settings: (settings: EvaluationSettings): EvaluationSettings => {
+      if (use === undefined || use.task !== settings.task) return settings;
+      return {
+        ...settings,
+        template: settings.template ?? (template.success ? template.data : undefined),
+        lengthTokens: settings.lengthTokens ?? use.lengthTokens,
+        answerTokens: settings.answerTokens ?? use.answerTokens,
+      };
+    },
   };
 }
 

@@ -1,7 +1,7 @@
 /** `cpm generate`: texts in, what a model makes of them out, as it appears or as JSON Lines. */
 import { readFile, stat } from "node:fs/promises";
 import { z } from "zod";
-import type { OpenedMixedModel, OpenedTunedModel } from "../../delta/index.ts";
+import type { DeltaUse, OpenedMixedModel, OpenedTunedModel } from "../../delta/index.ts";
 import type { ResponseFormat } from "../../infer/constraint/response-format.ts";
 import type { OpenTextModelOptions, TextGenerator, TextResult, TokenEvent } from "../../infer/index.ts";
 import { GenerateOptionsSchema } from "../../infer/options.ts";
@@ -108,6 +108,13 @@ export default defineCommand({
       .optional()
       .describe(tuneMessages.mix.en)
       .meta({ zh: tuneMessages.mix.zh, placeholder: "1,0;0,1" }),
+    template: z
+      .string()
+      .min(1)
+      .max(100_000)
+      .optional()
+      .describe(messages.template.en)
+      .meta({ zh: messages.template.zh, placeholder: "TEXT" }),
     promptTask: z.int().min(0).optional().describe(messages.promptTask.en).meta({ zh: messages.promptTask.zh }),
     segment: z.int().min(1).optional().describe(messages.segment.en).meta({ zh: messages.segment.zh }),
   }),
@@ -120,6 +127,7 @@ export default defineCommand({
       config,
       delta,
       mix,
+      template,
       promptTask,
       segment,
       threads,
@@ -143,7 +151,7 @@ export default defineCommand({
     const responseFormat = await formatOf({ jsonObject, schema, grammar, regex }, context);
     const options = { ...given, responseFormat };
     if (draft !== undefined && lookup) throw new ConfigError("CPM_CLI_USAGE", say(context, messages.bothDrafts));
-    const prompts = await promptsOf(prompt, file, context);
+    const texts = await promptsOf(prompt, file, context);
     const [{ createNativeRuntime }, { createTextGenerator, findVocabulary, openTextModel }] = await Promise.all([
       import("../../runtime/index.ts"),
       import("../../infer/index.ts"),
@@ -157,13 +165,14 @@ export default defineCommand({
     };
     const isMixed = delta.length > 1 || mix !== undefined;
     const mixed = isMixed ? await openMixed(runtime, model, delta, opening, context) : undefined;
-    const mixes = mixed && mixesOf(mix, delta.length, prompts.length, context).map((weights) => mixed.mix(weights));
+    const mixes = mixed && mixesOf(mix, delta.length, texts.length, context).map((weights) => mixed.mix(weights));
     const tuned =
       mixed !== undefined || delta[0] === undefined
         ? undefined
         : await openWith(runtime, model, delta[0], opening, context);
     const opened = mixed ?? tuned ?? (await openTextModel(runtime, model, opening));
     const use = tuned?.delta.use ?? mixed?.deltas[0]?.use;
+    const prompts = await asTuned(texts, template, use, context);
     const drafting =
       draft === undefined
         ? undefined
@@ -299,6 +308,42 @@ function mixesOf(mix: string | undefined, deltas: number, prompts: number, conte
     });
   }
   return Array.from({ length: prompts }, (_, prompt) => rows[prompt] ?? rows[0]!);
+}
+
+/** `--template none`: prompts are what the model reads, whatever a delta was tuned with. */
+const noTemplate = "none";
+
+/**
+ * The prompts as the delta was taught to read them: in the template's one place. A template that takes several texts, or an
+ * option, cannot be made of a prompt; prompts stay as they are then.
+ */
+async function asTuned(
+  texts: readonly string[],
+  given: string | undefined,
+  use: DeltaUse | undefined,
+  context: CommandContext,
+): Promise<readonly string[]> {
+  if (given === noTemplate || (given === undefined && use?.template === undefined)) return texts;
+  const { fillTemplate, placesOf, templateSchema } = await import("../../data/tasks/template.ts");
+  const kept = templateSchema.safeParse(use?.template);
+  if (given === undefined && (!kept.success || kept.data.method !== "generate")) return texts;
+  const input = given ?? kept.data!.input;
+  const places = new Set(placesOf(input));
+  if (places.size === 1) {
+    const [place] = places;
+    if (given === undefined)
+      note(context, say(context, tuneMessages.templateUsed, { template: JSON.stringify(input) }));
+    return texts.map((text) => fillTemplate(input, { [place!]: text }));
+  }
+  if (given === undefined) {
+    note(context, say(context, tuneMessages.templateNotUsed, { template: JSON.stringify(input) }));
+    return texts;
+  }
+  throw new ConfigError("CPM_TASK_TEMPLATE", "a template for prompts has one place", {
+    where: "--template",
+    got: given,
+    expected: "{text} once, or none",
+  });
 }
 
 async function promptsOf(
