@@ -204,6 +204,33 @@ suite("cpm eval", () => {
     assert.match(stderr, /CPM_EVAL_DOMAIN/);
   });
 
+  test("--train: the majority baseline is counted on the training split, and is remembered", async () => {
+    const lines = (part: string) => `data/tasks/headline/${part}.jsonl.gz`;
+    const argv = ["--task", "headline", "--data", lines("test"), "--mode", "greedy"];
+    const { value } = await evaluate("model", ...argv, "--train", lines("train"), "-o", "counted");
+    const [own] = value.evaluations;
+    assert.equal(own.majorityOf, 6);
+    const figure = (name: string) => own.metrics.find((metric: { name: string }) => metric.name === name);
+    assert.ok(figure("answerLoss").majority > 0, "the loss of the training titles' token frequencies");
+    const { majority } = JSON.parse(readFileSync("counted/records/headline.jsonl", "utf8").split("\n")[0]!);
+    const titles = poems.slice(10, 16).map((line) => line.slice(0, 6));
+    assert.ok(titles.includes(majority.answer), majority.answer);
+    assert.deepEqual((await evaluate("counted", "--rescore")).value, value);
+    const without = await runCli(["eval", "model", ...argv, "-o", "counted", "--lang", "en"]);
+    assert.match(without.stderr, /CPM_EVAL_SETTINGS[\s\S]*train/);
+    writeFileSync(
+      "texts.yaml",
+      JSON.stringify({
+        evaluations: [{ task: "perplexity", data: "data/held-out/a.txt", train: "data/held-out/a.txt" }],
+      }),
+    );
+    const texts = await evaluate("model", "-c", "texts.yaml", "-o", "counted-texts");
+    const other = await evaluate("model", "--task", "perplexity", "--data", "data/held-out/a.txt", "-o", "own-texts");
+    const bits = (of: typeof texts) => of.value.evaluations[0].metrics[0].majority;
+    assert.ok(bits(texts) > bits(other), "smoothed, so never as good as the texts' own shares");
+    assert.ok(bits(texts) < bits(other) * 2);
+  });
+
   test("--compare: differences of what both have, with tests; unlike results are refused", async () => {
     const argv = ["--task", "ccpm", "--data", "data/tasks/ccpm/test.jsonl.gz"];
     await evaluate("model", ...argv, "-o", "a", "--template", "likelihood");

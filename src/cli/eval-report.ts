@@ -40,11 +40,12 @@ function resamplingLine({ level, draws, seed }: ResamplingOptions, context: Comm
 }
 
 function evaluationSection({ report, records }: EvaluatedTask, context: CommandContext): ReportSection {
-  const { name, task, method, normalize, count, metrics, groups } = report;
+  const { name, task, method, normalize, count, majorityOf, metrics, groups } = report;
   const about = [
     say(context, messages.evaluationLine, { count: formatInteger(count) }),
     ...(method === undefined ? [] : [say(context, messages.methodLine, { method })]),
     ...(normalize === undefined ? [] : [say(context, messages.normalizeLine, { normalize })]),
+    ...(majorityOf === undefined ? [] : [say(context, messages.majorityLine, { count: formatInteger(majorityOf) })]),
   ];
   const hasLead = metrics.some(({ lead }) => lead !== undefined);
   const tables: ReportTable[] = [

@@ -1,5 +1,6 @@
 /**
- * What needs no model: figures to hold a model's against. They are computed on the very samples that are evaluated.
+ * What needs no model: figures to hold a model's against, on the very samples that are evaluated. What is usual is counted on a
+ * training split where the evaluation had one, else on these samples as well.
  *
  * - random: an option drawn at random (the exact expectation), a random order (the mean of many), another sample's answer,
  *   every token of the vocabulary as likely
@@ -8,11 +9,16 @@
  * - lead: a text's first sentence, for headlines
  */
 import { createRandom } from "../util/random.ts";
-import { evaluateEquation } from "./arithmetic.ts";
-import type { ChoiceRecord, EvaluationRecord, GenerationRecord, RankingRecord, TextRecord } from "./records.ts";
-import { rougeF } from "./rouge.ts";
+import type {
+  ChoiceRecord,
+  EvaluationRecord,
+  GenerationRecord,
+  Majority,
+  RankingRecord,
+  TextRecord,
+} from "./records.ts";
 import { type MetricOptions, metricsOf, rankingMetrics } from "./task-metrics.ts";
-import { unitsOf } from "./text-units.ts";
+import { usualAnswer } from "./training-split.ts";
 
 /** Values by metric; a metric for which a baseline makes no sense is not there. */
 export interface Baselines {
@@ -23,17 +29,17 @@ export interface Baselines {
 
 /** Random orders of each query. */
 const orders = 200;
-/** Answers that are compared with each other to find the most usual one. */
-const comparedAnswers = 200;
 
-export function baselinesOf(
-  records: readonly EvaluationRecord[],
-  options: MetricOptions & { readonly vocabSize: number },
-): Baselines {
+export interface BaselineOptions extends MetricOptions {
+  readonly vocabSize: number;
+  readonly majority?: Majority | undefined;
+}
+
+export function baselinesOf(records: readonly EvaluationRecord[], options: BaselineOptions): Baselines {
   if (records.length === 0) return { random: {}, majority: {} };
   switch (records[0]!.kind) {
     case "choice":
-      return choiceBaselines(records as readonly ChoiceRecord[]);
+      return choiceBaselines(records as readonly ChoiceRecord[], options.majority);
     case "ranking":
       return rankingBaselines(records as readonly RankingRecord[]);
     case "text":
@@ -43,17 +49,15 @@ export function baselinesOf(
   }
 }
 
-function choiceBaselines(records: readonly ChoiceRecord[]): Baselines {
+function choiceBaselines(records: readonly ChoiceRecord[], majority: Majority | undefined): Baselines {
   const counts = new Map<number, number>();
   let random = 0;
   for (const { answer, options } of records) {
     random += 1 / options.length;
     counts.set(answer, (counts.get(answer) ?? 0) + 1);
   }
-  return {
-    random: { accuracy: random / records.length },
-    majority: { accuracy: Math.max(...counts.values()) / records.length },
-  };
+  const right = majority?.option === undefined ? Math.max(...counts.values()) : (counts.get(majority.option) ?? 0);
+  return { random: { accuracy: random / records.length }, majority: { accuracy: right / records.length } };
 }
 
 function rankingBaselines(records: readonly RankingRecord[]): Baselines {
@@ -80,10 +84,7 @@ function textBaselines(records: readonly TextRecord[], vocabSize: number): Basel
   return { random: valuesOf(metricsOf(uniform, options)), majority };
 }
 
-function generationBaselines(
-  records: readonly GenerationRecord[],
-  options: MetricOptions & { readonly vocabSize: number },
-): Baselines {
+function generationBaselines(records: readonly GenerationRecord[], options: BaselineOptions): Baselines {
   // What the model made of the references says nothing about these texts.
   const saying = (text: (record: GenerationRecord, index: number) => string) =>
     valuesOf(
@@ -97,32 +98,28 @@ function generationBaselines(
     );
   const count = records.length;
   const shift = count === 1 ? 0 : 1 + createRandom(1, "another answer").integer(count - 1);
-  const usual = usualAnswer(records, options);
+  const references = records.map((record) => record.references);
+  const usual = options.majority?.answer ?? usualAnswer(references, options.task);
   return {
     random: {
       ...saying((_, index) => records[(index + shift) % count]!.references[0]!),
       answerLoss: Math.log(options.vocabSize),
     },
-    majority: saying(() => usual),
+    majority: { ...saying(() => usual), ...unigramLoss(records) },
     ...(records.every(({ lead }) => lead !== undefined) && { lead: saying(({ lead }) => lead!) }),
   };
 }
 
-/**
- * The answer that occurs most often; where all differ, the one most like the others in its characters. For equations it is the
- * value that occurs most often.
- */
-function usualAnswer(records: readonly GenerationRecord[], { task }: MetricOptions): string {
-  const answers = records.map(({ references }) =>
-    task === "math23k" ? String(evaluateEquation(references.at(-1)!) ?? "") : references[0]!,
-  );
-  const counts = new Map<string, number>();
-  for (const answer of answers) counts.set(answer, (counts.get(answer) ?? 0) + 1);
-  const most = Math.max(...counts.values());
-  if (most > 1) return [...counts].find(([, count]) => count === most)![0];
-  const compared = answers.slice(0, comparedAnswers).map((answer) => unitsOf(answer, "characters"));
-  const likeness = compared.map((own) => compared.reduce((sum, other) => sum + rougeF(own, other, "1"), 0));
-  return answers[likeness.indexOf(Math.max(...likeness))]!;
+/** Nats a token where every token is as likely as it is in the training split's answers. */
+function unigramLoss(records: readonly GenerationRecord[]): { readonly answerLoss?: number } {
+  let nats = 0;
+  let tokens = 0;
+  for (const { answerUnigramNats, answerTokens } of records) {
+    if (answerUnigramNats === undefined || answerTokens === undefined) return {};
+    nats += answerUnigramNats;
+    tokens += answerTokens;
+  }
+  return { answerLoss: nats / tokens };
 }
 
 function valuesOf(metrics: readonly { readonly name: string; value(): number }[]): Record<string, number> {

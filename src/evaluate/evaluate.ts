@@ -25,6 +25,7 @@ import type { EvaluationSettings } from "./options.ts";
 import { type EvaluationRecord, openRecords, type RecordFile, type RecordsHeader, readRecords } from "./records.ts";
 import { type NumberedSample, scoreOptions, writeAnswers } from "./run-samples.ts";
 import { scoreTexts } from "./run-texts.ts";
+import { answerFrequencies, majorityOf, textFrequencies } from "./training-split.ts";
 
 export interface EvaluationHooks {
   readonly signal?: AbortSignal | undefined;
@@ -93,9 +94,14 @@ async function runTask(
     ...(shots.length > 0 && { shots: shots.map(({ id }) => id), separator }),
     ...(task.kind === "generation" && { decoding }),
     ...(domain !== undefined && { domain }),
+    ...(await trainDigests(settings)),
     data: await Promise.all(files.map(fileDigest)),
   };
-  const file = await openFor(path, headerOf(settings, template.method, model, described));
+  const split =
+    settings.train && (await Array.fromAsync(readTaskSamples(task, await expandPaths(settings.train), { signal })));
+  if (split?.length === 0) throw empty(settings.train!);
+  const header = headerOf(settings, template.method, model, described);
+  const file = await openFor(path, { ...header, ...(split && { majority: majorityOf(task, split) }) });
   const missing = chosen.filter(({ index }) => !file.known.has(index));
   let cut = 0;
   let unknownCount = 0;
@@ -109,7 +115,8 @@ async function runTask(
   const run = file.collect(chosen.length, hooks);
   if (task.kind === "generation") {
     const withLead = task.name === "headline" || task.name === "lcsts";
-    await writeAnswers(model, encoded, decoding, { ...run, withLead });
+    const unigram = split && answerFrequencies(split, template, model.tokenizer, answerTokens);
+    await writeAnswers(model, encoded, decoding, { ...run, withLead, unigram });
   } else
     await scoreOptions(model, encoded, { ...run, domain: domain === undefined ? undefined : domainIds(model, domain) });
   const numbers = new Set(chosen.map(({ index }) => index));
@@ -135,12 +142,8 @@ async function runPerplexity(
       expected: "a stride below the window",
     });
   }
-  const all: Document[] = [];
-  for await (const document of readDocuments(files, { strict: true })) {
-    hooks.signal?.throwIfAborted();
-    all.push(document);
-  }
-  if (all.length === 0) throw empty(files);
+  const { signal } = hooks;
+  const all = await readTexts(files, signal);
   const chosen = drawSamples(all, settings).map(({ sample }) => sample);
   const described = {
     weights: model.digest,
@@ -149,13 +152,31 @@ async function runPerplexity(
     stride,
     // The unigram baseline is of the texts that were drawn.
     ...(limit !== undefined && limit < all.length && { limit, seed }),
+    ...(await trainDigests(settings)),
     data: await Promise.all(files.map(fileDigest)),
   };
-  const file = await openFor(path, headerOf(settings, undefined, model, described));
-  await scoreTexts(model, chosen, file.known, { window, stride }, file.collect(chosen.length, hooks));
+  const split = settings.train && (await readTexts(await expandPaths(settings.train), signal));
+  const header = headerOf(settings, undefined, model, described);
+  const file = await openFor(path, { ...header, ...(split && { majority: { samples: split.length } }) });
+  const unigram = split && textFrequencies(split, model.tokenizer);
+  await scoreTexts(model, chosen, file.known, { window, stride }, file.collect(chosen.length, hooks), unigram);
   const outcome = file.outcome(new Set(chosen.keys()));
   const unknownCount = outcome.records.reduce((sum, record) => sum + (record.kind === "text" ? record.unknown : 0), 0);
   return { ...outcome, reused: file.known.size, cut: 0, unknownCount };
+}
+
+async function readTexts(files: readonly string[], signal: AbortSignal | undefined): Promise<readonly Document[]> {
+  const all: Document[] = [];
+  for await (const document of readDocuments(files, { strict: true })) {
+    signal?.throwIfAborted();
+    all.push(document);
+  }
+  if (all.length === 0) throw empty(files);
+  return all;
+}
+
+async function trainDigests({ train }: EvaluationSettings): Promise<{ readonly train?: readonly string[] }> {
+  return train === undefined ? {} : { train: await Promise.all((await expandPaths(train)).map(fileDigest)) };
 }
 
 /** A task's template by name, or a template of one's own; the task's first where none is named. */

@@ -43,17 +43,21 @@ const named = z
   .string()
   .regex(/^[\p{L}\p{N}][\p{L}\p{N}._-]{0,63}$/u, "letters, digits, dots, underscores and hyphens, at most 64");
 
+const filesSchema = z.union([
+  z
+    .string()
+    .min(1)
+    .transform((path) => [path]),
+  z.array(z.string().min(1)).min(1),
+]);
+
 export const evaluationSchema = z.strictObject({
   task: z.enum(evaluationNames),
   /** Of the files and in tables; the task's where it is not given. */
   name: named.optional(),
-  data: z.union([
-    z
-      .string()
-      .min(1)
-      .transform((path) => [path]),
-    z.array(z.string().min(1)).min(1),
-  ]),
+  data: filesSchema,
+  /** The training split: the majority baseline is counted on it, and not on the samples that are evaluated. */
+  train: filesSchema.optional(),
   /** One of the task's, by name, or a template of one's own. */
   template: z.union([z.string().min(1), templateSchema]).optional(),
   /** So many samples, drawn by `seed`; more of the same seed are these and others. */

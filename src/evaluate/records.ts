@@ -46,6 +46,8 @@ const generationSchema = z.object({
   /** −Σ ln p of the first reference and `</s>`, and its tokens with it. */
   answerNats: z.number().optional(),
   answerTokens: z.int().min(1).optional(),
+  /** −Σ ln of those tokens' shares of the training split's answers. */
+  answerUnigramNats: z.number().optional(),
   /** The first sentence of what was given: the baseline of headlines. */
   lead: z.string().optional(),
 });
@@ -53,7 +55,7 @@ const textSchema = z.object({
   ...base,
   kind: z.literal("text"),
   nats: z.number(),
-  /** −Σ ln of each token's share of all texts' tokens. */
+  /** −Σ ln of each token's share of the training split's tokens, or of all texts' where there is none. */
   unigramNats: z.number().optional(),
   tokens: z.int().min(0),
   characters: z.int().min(0),
@@ -67,6 +69,14 @@ export type RankingRecord = z.output<typeof rankingSchema>;
 export type GenerationRecord = z.output<typeof generationSchema>;
 export type TextRecord = z.output<typeof textSchema>;
 
+const majoritySchema = z.object({
+  samples: z.int().min(0),
+  option: z.int().min(0).optional(),
+  answer: z.string().optional(),
+});
+/** What is right most often in a training split of so many samples. */
+export type Majority = z.output<typeof majoritySchema>;
+
 export const headerSchema = z.object({
   format: z.literal(1),
   /** Digest of all that outputs depend on. */
@@ -79,6 +89,8 @@ export const headerSchema = z.object({
   method: z.string().optional(),
   /** How likelihoods were to be compared; the records may be compared otherwise. */
   normalize: z.enum(normalizations).optional(),
+  /** Counted on a training split; without one it is counted on the records. */
+  majority: majoritySchema.optional(),
   /** Tokens of the vocabulary, for the baselines. */
   vocabSize: z.int().min(1),
   /** What `key` was made of, for people. */

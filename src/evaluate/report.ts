@@ -28,6 +28,8 @@ export interface EvaluationReport {
   readonly method?: string | undefined;
   readonly normalize?: Normalization | undefined;
   readonly count: number;
+  /** Samples of the training split on which the majority baseline was counted; without it, those that were evaluated. */
+  readonly majorityOf?: number | undefined;
   /** The first stands for the whole. */
   readonly metrics: readonly MetricReport[];
   /** Parts of the data, where there are several. */
@@ -38,15 +40,16 @@ export function reportOf(
   { header, records }: RecordFile,
   { normalize, ...resampling }: ResamplingOptions & { readonly normalize: Normalization },
 ): EvaluationReport {
-  const { name, task, method, vocabSize } = header;
+  const { name, task, method, vocabSize, majority } = header;
   const options: MetricOptions = { task, method, normalize };
-  const baselines = baselinesOf(records, { ...options, vocabSize });
+  const baselines = baselinesOf(records, { ...options, vocabSize, majority });
   return {
     name,
     task,
     ...(method !== undefined && { method }),
     ...(method === "likelihood" && { normalize }),
     count: records.length,
+    ...(majority !== undefined && { majorityOf: majority.samples }),
     metrics: metricsOf(records, options).map((metric) => metricReport(metric, baselines, resampling)),
     groups: groupReports(records, options, resampling),
   };

@@ -8,6 +8,7 @@ import { createDetokenizer } from "../tokenizer/index.ts";
 import type { EvaluatedModel } from "./model.ts";
 import type { EvaluationRecord, GenerationRecord, OptionScore } from "./records.ts";
 import type { ContinuationScore, ScoreRequest } from "./scorer.ts";
+import type { TokenNats } from "./training-split.ts";
 
 /** A sample, and its number among all of its file. */
 export interface NumberedSample {
@@ -116,10 +117,10 @@ export async function writeAnswers(
   model: EvaluatedModel,
   samples: readonly NumberedSample[],
   decoding: GenerateOptionsInput & { readonly maxTokens: number },
-  run: SampleRun & { readonly withLead: boolean },
+  run: SampleRun & { readonly withLead: boolean; readonly unigram?: TokenNats | undefined },
 ): Promise<void> {
   if (samples.length === 0) return;
-  const losses = await answerLosses(model, samples, run.signal);
+  const losses = await answerLosses(model, samples, run);
   const order = [...samples].sort((a, b) => promptOf(b).length - promptOf(a).length || a.index - b.index);
   const { promptTask, segment } = samples[0]!.encoded.template;
   const capacityTokens = promptOf(order[0]!).length + decoding.maxTokens;
@@ -170,12 +171,14 @@ export async function writeAnswers(
   }
 }
 
+type AnswerLoss = Pick<GenerationRecord, "answerNats" | "answerTokens" | "answerUnigramNats">;
+
 async function answerLosses(
   model: EvaluatedModel,
   samples: readonly NumberedSample[],
-  signal: AbortSignal | undefined,
-): Promise<Map<number, { readonly answerNats: number; readonly answerTokens: number }>> {
-  const losses = new Map<number, { readonly answerNats: number; readonly answerTokens: number }>();
+  { signal, unigram }: Pick<SampleRun, "signal"> & { readonly unigram?: TokenNats | undefined },
+): Promise<Map<number, AnswerLoss>> {
+  const losses = new Map<number, AnswerLoss>();
   const scorer = await model.createScorer();
   try {
     const requests = samples.map((sample) => {
@@ -188,7 +191,12 @@ async function answerLosses(
       async onBatch(done, scores) {
         for (const [place, request] of done.entries()) {
           const [{ logprobs }] = scores[place] as [ContinuationScore];
-          losses.set(samples[request]!.index, { answerNats: -round(sum(logprobs)), answerTokens: logprobs.length });
+          const [answer] = requests[request]!.continuations as [Int32Array];
+          losses.set(samples[request]!.index, {
+            answerNats: -round(sum(logprobs)),
+            answerTokens: logprobs.length,
+            ...(unigram && { answerUnigramNats: round(unigram(answer)) }),
+          });
         }
       },
     });

@@ -11,6 +11,7 @@ import type { EvaluatedModel } from "./model.ts";
 import type { TextRecord } from "./records.ts";
 import type { SampleRun } from "./run-samples.ts";
 import type { ScoreRequest } from "./scorer.ts";
+import type { TokenNats } from "./training-split.ts";
 
 /** As for tasks that the model was pretrained on: language modelling. */
 const layout = { promptTask: 2, segment: 2 } as const;
@@ -41,22 +42,21 @@ export function windowsOver(tokens: number, { window, stride }: WindowOptions): 
   return windows;
 }
 
-/** @param texts numbered; `existing` numbers are left out, but count for the unigram baseline */
+/**
+ * @param texts numbered; `existing` numbers are left out, but count for the unigram baseline
+ * @param unigram that baseline, where it is of other texts than these
+ */
 export async function scoreTexts(
   model: EvaluatedModel,
   texts: readonly Document[],
   existing: ReadonlySet<number>,
   options: WindowOptions,
   { signal, onRecords, onShare }: SampleRun,
+  unigram?: TokenNats,
 ): Promise<void> {
   const { tokenizer } = model;
   const encoded = texts.map(({ text }) => tokenizer.encode(text, { unknown: "drop" }));
-  const counts = new Float64Array(tokenizer.vocabSize);
-  let total = 0;
-  for (const { ids } of encoded) {
-    for (const id of ids) counts[id]!++;
-    total += ids.length;
-  }
+  const unigramNatsOf = unigram ?? ownFrequencies(encoded, tokenizer.vocabSize);
   const requests: ScoreRequest[] = [];
   const owners: number[] = [];
   const states = new Map<number, { left: number; nats: number }>();
@@ -73,14 +73,12 @@ export async function scoreTexts(
   const record = (index: number, nats: number): TextRecord => {
     const { text, source, line } = texts[index]!;
     const { ids, unknownCount } = encoded[index]!;
-    let unigramNats = 0;
-    for (const id of ids) unigramNats -= Math.log(counts[id]! / total);
     return {
       kind: "text",
       index,
       id: `${source.replace(/^.*[\\/]/, "").slice(-200)}:${line}`,
       nats: Number(nats.toFixed(6)),
-      unigramNats: Number(unigramNats.toFixed(6)),
+      unigramNats: Number(unigramNatsOf(ids).toFixed(6)),
       tokens: ids.length,
       characters: [...text].length - unknownCount,
       unknown: unknownCount,
@@ -108,4 +106,19 @@ export async function scoreTexts(
   } finally {
     scorer.dispose();
   }
+}
+
+/** By the shares that tokens have of these very texts. */
+function ownFrequencies(encoded: readonly { readonly ids: Int32Array }[], vocabSize: number): TokenNats {
+  const counts = new Float64Array(vocabSize);
+  let total = 0;
+  for (const { ids } of encoded) {
+    for (const id of ids) counts[id]!++;
+    total += ids.length;
+  }
+  return (ids) => {
+    let nats = 0;
+    for (let i = 0; i < ids.length; i++) nats -= Math.log(counts[ids[i]!]! / total);
+    return nats;
+  };
 }

@@ -2,12 +2,14 @@
 import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import fc from "fast-check";
+import { tasks } from "../data/index.ts";
 import { baselinesOf } from "./baselines.ts";
 import { compareRecords } from "./compare.ts";
 import type { ChoiceRecord, GenerationRecord, RankingRecord, RecordFile, TextRecord } from "./records.ts";
 import { windowsOver } from "./run-texts.ts";
 import { resamplingDefaults } from "./significance.ts";
 import { chosenOption, metricsOf } from "./task-metrics.ts";
+import { majorityOf } from "./training-split.ts";
 
 const option = (text: string, logprob: number, tokens: number, logit = 0) => ({ text, logprob, tokens, logit });
 const figures = (...[records, options]: Parameters<typeof metricsOf>) =>
@@ -50,6 +52,11 @@ suite("choices", () => {
     const { random, majority } = baselinesOf(records, { ...by, vocabSize: 10 });
     assert.ok(Math.abs(random.accuracy! - (1 / 3 + 1 / 2 + 1 / 2) / 3) < 1e-12);
     assert.equal(majority.accuracy, 2 / 3);
+    // The place that is usual elsewhere, right or not here.
+    const sample = (answer: number) => ({ kind: "choice", id: "t", fields: {}, options: ["a", "b"], answer }) as const;
+    const usual = majorityOf(tasks.c3, [sample(1), sample(0), sample(1)]);
+    assert.deepEqual(usual, { samples: 3, option: 1 });
+    assert.equal(baselinesOf(records, { ...by, vocabSize: 10, majority: usual }).majority.accuracy, 1 / 3);
   });
 });
 
@@ -94,6 +101,19 @@ suite("texts that were written", () => {
     assert.equal(lead!["rouge1.characters"], ((2 * 2) / 6 + 1) / 2);
     assert.equal(random["rouge1.characters"], (2 * 1) / 7, "了 alone is common to both");
     assert.equal(random.answerLoss, Math.log(10));
+  });
+
+  test("the usual title and the tokens' frequencies are those of the training split, where there is one", () => {
+    const sample = (title: string) => ({ kind: "generation", id: "t", fields: {}, references: [title] }) as const;
+    const split = ["春天来了", "春天花开", "冬天来了"].map(sample);
+    const usual = majorityOf(tasks.headline, split);
+    assert.deepEqual(usual, { samples: 3, answer: "春天来了" }, "the one most like the others");
+    const records = [generation(0, ["春"], "", { answerNats: 4, answerTokens: 2, answerUnigramNats: 3 })];
+    const by = { task: "headline", method: "generate", normalize: "tokens", vocabSize: 10 } as const;
+    const { majority } = baselinesOf(records, { ...by, majority: usual });
+    assert.equal(majority["rouge1.characters"], (2 * 1) / 5);
+    assert.equal(majority.answerLoss, 3 / 2);
+    assert.equal(baselinesOf(records, by).majority["rouge1.characters"], 1, "counted on the record itself it flatters");
   });
 
   test("kdconv has BLEU and distinct in characters and words", () => {

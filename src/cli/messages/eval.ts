@@ -16,6 +16,10 @@ export const evalMessages = defineMessages({
   compare: { zh: "比较两次结果", en: "compare two results" },
   task: { zh: "任务；perplexity 为任意文本的每字比特数", en: "the task; perplexity: bits per character of any text" },
   data: { zh: "任务的数据文件，可多次给出", en: "files of the task's data; may be given several times" },
+  train: {
+    zh: "任务的训练数据：多数基线在它上面统计；不给则在被评测的样本上统计",
+    en: "the task's training data: the majority baseline is counted on it; by default on the evaluated samples",
+  },
   template: { zh: "任务的模板名；缺省为原版的写法", en: "name of the task's template; by default the original's" },
   limit: { zh: "随机取多少个样本；缺省全部", en: "so many samples, drawn at random; all by default" },
   seed: { zh: "取样本的随机种子", en: "seed of drawing samples" },
@@ -73,13 +77,17 @@ export const evalMessages = defineMessages({
   evaluationLine: { zh: "{count} 个样本", en: "{count} samples" },
   methodLine: { zh: "方式：{method}", en: "method: {method}" },
   normalizeLine: { zh: "似然比较：{normalize}", en: "likelihoods by {normalize}" },
+  majorityLine: {
+    zh: "多数基线统计自训练数据的 {count} 个样本",
+    en: "the majority baseline is counted on {count} samples of training data",
+  },
   resamplingLine: {
     zh: "方括号内为 {level} 自助法区间（{draws} 次，种子 {seed}）。",
     en: "In brackets: {level} bootstrap intervals ({draws} draws, seed {seed}).",
   },
   baselineLine: {
-    zh: "随机：选项的期望、打乱的次序、别的样本的答案、均匀分布；多数：最常正确的位置、文件中的次序、最常见的答案、文本自身的词频；首句：原文的第一句。基线都在同一批样本上算出。",
-    en: "Random: the expectation over options, shuffled orders, another sample's answer, all tokens alike. Majority: the place that is right most often, the file's order, the most usual answer, the text's own token frequencies. Lead: the text's first sentence. All on the same samples.",
+    zh: "随机：选项的期望、打乱的次序、别的样本的答案、均匀分布；多数：最常正确的位置、文件中的次序、最常见的答案、词频；首句：原文的第一句。基线都在同一批样本上算出。",
+    en: "Random: the expectation over options, shuffled orders, another sample's answer, all tokens alike. Majority: the place that is right most often, the file's order, the most usual answer, token frequencies. Lead: the text's first sentence. All on the same samples.",
   },
   onlyLine: {
     zh: "只比较两边都有的 {count} 个样本（只有甲：{first}，只有乙：{second}）。",

@@ -44,6 +44,11 @@ const schema = z.object({
     .default([])
     .describe(messages.data.en)
     .meta({ zh: messages.data.zh, placeholder: "FILE" }),
+  train: z
+    .array(z.string().min(1))
+    .default([])
+    .describe(messages.train.en)
+    .meta({ zh: messages.train.zh, placeholder: "FILE" }),
   template: z.string().min(1).optional().describe(messages.template.en).meta({ zh: messages.template.zh }),
   limit: z.int().min(1).optional().describe(messages.limit.en).meta({ zh: messages.limit.zh }),
   seed: z.int().min(0).default(1).describe(messages.seed.en).meta({ zh: messages.seed.zh }),
@@ -188,13 +193,14 @@ async function openTuned(runtime: Runtime, base: OpenedTextModel, path: string, 
 
 /** What is to be evaluated: the recipe's list, or one evaluation from flags. */
 function settingsOf(options: Options, context: CommandContext): readonly EvaluationSettings[] {
-  const { task, data, template, limit, seed, lengthTokens, normalize, mode, evaluations } = options;
+  const { task, data, train, template, limit, seed, lengthTokens, normalize, mode, evaluations } = options;
   const settings = [...evaluations];
   if (task !== undefined && data.length > 0) {
     settings.push(
       evaluationSchema.parse({
         task,
         data,
+        ...(train.length > 0 && { train }),
         template,
         limit,
         seed,

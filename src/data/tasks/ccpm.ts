@@ -16,7 +16,8 @@ import {
 const rowSchema = z
   .object({
     id: idSchema,
-    translation: wordsSchema,
+    /** One row of the published training part has none. */
+    translation: z.string().trim().max(1_000_000),
     options: optionsSchema.optional(),
     choices: optionsSchema.optional(),
     target: z.int().min(0).optional(),

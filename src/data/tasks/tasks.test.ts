@@ -77,11 +77,14 @@ suite("samples", () => {
       { translation: "低下头想起家乡。", options, target: 2 },
       { translation: "低下头想起家乡。", choices: options, answer: 2 },
       { input: "低下头想起家乡。A…", target: "C" },
+      { translation: "", options, target: 2 },
     );
     assert.deepEqual(
       samples.map((sample) => sample.kind === "choice" && sample.answer),
-      [2, 2, 2],
+      [2, 2, 2, 2],
     );
+    const { likelihood } = tasks.ccpm.templates;
+    assert.equal(renderSample(samples[3]!, likelihood!, 2).input, "原诗：", "the published file has such a row");
     const { input, answer } = renderSample(samples[0]!, tasks.ccpm.templates.original!, 2);
     assert.equal(input.split("\n").at(-2), "D. 疑是地上霜");
     assert.deepEqual([input.split("\n").at(-1), answer], ["答案：", "C"]);
@@ -304,5 +307,7 @@ suite("files", () => {
       if (name === "kdconv") assert.ok(samples.length > 60 * 10, String(samples.length));
       else assert.equal(samples.length, expected[name]);
     }
+    const train = await Array.fromAsync(readTaskSamples(tasks.ccpm, [sharedPath("data/tasks/ccpm/train.jsonl.gz")]));
+    assert.equal(train.length, 19_604);
   });
 });
