@@ -3,11 +3,12 @@
  * what the memory gives.
  *
  *     node bench/small-hardware.ts --peer FOLDER/node_modules/node-llama-cpp [--shape 1b|3b] [--bits 4,8] [--rounds 5]
- *                                  [--group 128] [--threads 2] [--scratch FOLDER]
+ *                                  [--groups 128,channel] [--threads 2] [--scratch FOLDER]
  *
  * Both sides run in processes of their own, in turns; medians of rounds. Shapes are homogeneous (llama.cpp has no layers
  * without attention): `1b` is 18 × 2048 with 5632 in the feed-forward layers, `3b` 36 × 2560 with 6912, vocabulary 30,720.
- * The limit of the memory is a sum over as many bytes as a token touches, by the same number of threads.
+ * `--groups` says for each of the bits how many inputs share a scale. The limit of the memory is a sum over as many bytes as a
+ * token touches, by the same number of threads.
  */
 import { existsSync, mkdirSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -30,7 +31,7 @@ const { values } = parseArgs({
     bits: { type: "string", default: "4,8" },
     rounds: { type: "string", default: "5" },
     tokens: { type: "string", default: "24" },
-    group: { type: "string", default: "128" },
+    groups: { type: "string", default: "128,channel" },
     threads: { type: "string", default: "2" },
     scratch: { type: "string", default: join(tmpdir(), "cpm-small-hardware") },
   },
@@ -46,8 +47,10 @@ const config: ModelConfig = { ...preset("10b"), ...shape, dimHead: 128, vocabSiz
 mkdirSync(values.scratch, { recursive: true });
 
 console.log(machine());
-for (const bits of values.bits.split(",").map(Number) as (4 | 8)[]) {
-  const group = Number(values.group);
+const groups = values.groups.split(",");
+for (const [i, bits] of (values.bits.split(",").map(Number) as (4 | 8)[]).entries()) {
+  const named = groups.length === 1 ? groups[0] : groups[i];
+  const group = named === "channel" ? named : Number(named);
   const folder = join(values.scratch, `${values.shape}-${bits}-${group}`);
   if (!existsSync(folder)) {
     await saveCheckpoint(folder, config, randomTensors(config, { seed: 1, packed: { bits, group } }));
@@ -63,7 +66,7 @@ for (const bits of values.bits.split(",").map(Number) as (4 | 8)[]) {
     }, 0);
   const weights = parameterCount(config);
   console.log(
-    `${values.shape}: ${(weights / 1e9).toFixed(2)} G parameters, int${bits} in groups of ${group}, ${((8 * touched) / weights).toFixed(2)} bits a weight, ${(touched / 1e9).toFixed(2)} GB a token`,
+    `${values.shape}: ${(weights / 1e9).toFixed(2)} G parameters, int${bits}, ${group === "channel" ? "one scale an output" : `groups of ${group}`}, ${((8 * touched) / weights).toFixed(2)} bits a weight, ${(touched / 1e9).toFixed(2)} GB a token`,
   );
   const ours = await startSide("cpm-live", process.execPath, [
     join(import.meta.dirname, "small-hardware-worker.ts"),

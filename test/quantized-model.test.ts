@@ -26,10 +26,10 @@ const config: ModelConfig = {
 };
 const plain = join(folder, "plain");
 
-async function quantized(name: string, bits: 4 | 8, symmetric = true): Promise<string> {
+async function quantized(name: string, bits: 4 | 8, symmetric = true, group: 32 | "channel" = 32): Promise<string> {
   const target = join(folder, name);
   await using checkpoint = await openCheckpoint(plain);
-  const tensors = quantizeCheckpoint(checkpoint, { bits, group: 32, symmetric, embedding: true });
+  const tensors = quantizeCheckpoint(checkpoint, { bits, group, symmetric, embedding: true });
   await saveCheckpoint(target, checkpoint.config, tensors, {
     files: { "vocab.txt": readFileSync(join(plain, "vocab.txt")) },
   });
@@ -63,18 +63,20 @@ function distance(a: readonly number[][], b: readonly number[][]): number {
 }
 
 suite("quantized models", () => {
-  for (const [bits, symmetric] of [
-    [4, true],
-    [4, false],
-    [8, true],
-    [8, false],
+  for (const [bits, symmetric, group] of [
+    [4, true, 32],
+    [4, false, 32],
+    [8, true, 32],
+    [8, false, 32],
+    [8, true, "channel"],
+    [8, false, "channel"],
   ] as const) {
-    test(`${bits} bits, ${symmetric ? "symmetric" : "asymmetric"}: decoding gives what the unpacked weights give`, async () => {
+    test(`${bits} bits, ${symmetric ? "symmetric" : "asymmetric"}, ${group}: decoding gives what the unpacked weights give`, async () => {
       await writeSmallModel(plain, { config }).catch((error: { code?: string }) => {
         if (error.code !== "CPM_FILE_EXISTS") throw error;
       });
-      const name = `${bits}${symmetric}`;
-      const packed = await quantized(name, bits, symmetric);
+      const name = `${bits}${symmetric}${group}`;
+      const packed = await quantized(name, bits, symmetric, group);
       await using checkpoint = await openCheckpoint(packed);
       assert.deepEqual(checkpoint.unknownNames, []);
       assert.equal(checkpoint.tensor(names.token).packed?.bits, bits);

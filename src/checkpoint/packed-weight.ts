@@ -3,7 +3,8 @@
  *
  * A matrix `NAME` [N, K] is `NAME.packed` [N, G, Z] uint8, `NAME.scales` [N, G] float32 and, where zero is not in the
  * middle, `NAME.zeros` [N, ⌈G·bits/8⌉] uint8: G groups of K/G inputs, Z bytes each, two 4-bit numbers a byte with the lower
- * nibble first; w = scale · (q − zero), zero being 2^(bits−1) where it is not stored. Shapes tell bits and groups.
+ * nibble first; w = scale · (q − zero), zero being 2^(bits−1) where it is not stored. Shapes tell bits and groups: powers of two
+ * of inputs or, at 8 bits with zero in the middle, whole rows.
  */
 import type { DType, HostArray } from "../runtime/dtype.ts";
 import { CheckpointError } from "../util/error.ts";
@@ -74,6 +75,8 @@ export function packedWeight(
   const [, G, Z] = packed.shape as [number, number, number];
   const groupSize = K / G;
   const bits = (8 * Z) / groupSize;
+  // Kernels go through such a row in groups of 16 or more that share its scale.
+  const isWholeRow = G === 1 && bits === 8 && zeros === undefined && K % 16 === 0;
   const is = (tensor: RawTensor, dtype: DType, expected: readonly number[]) =>
     tensor.dtype === dtype && String(tensor.shape) === String(expected);
   const fits =
@@ -81,7 +84,7 @@ export function packedWeight(
     packed.shape.length === 3 &&
     Number.isInteger(groupSize) &&
     groupSize >= 16 &&
-    Number.isInteger(Math.log2(groupSize)) &&
+    (Number.isInteger(Math.log2(groupSize)) || isWholeRow) &&
     (bits === 4 || bits === 8) &&
     is(packed, "uint8", [N, G, Z]) &&
     scales !== undefined &&
@@ -93,7 +96,7 @@ export function packedWeight(
     throw new CheckpointError("CPM_CHECKPOINT_SHAPE", "the parts of a packed weight do not belong together", {
       where: `${where}: ${name}`,
       got: `packed ${show(packed)}, scales ${show(scales)}, zeros ${show(zeros)}`,
-      expected: `a matrix [${shape.join(", ")}] in groups of 16, 32, 64 … inputs at 4 or 8 bits`,
+      expected: `a matrix [${shape.join(", ")}] in groups of 16, 32, 64 … inputs at 4 or 8 bits, or of whole rows at 8`,
     });
   }
   const part = (tensor: RawTensor): PackedPart => ({

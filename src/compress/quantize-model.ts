@@ -26,15 +26,19 @@ export interface QuantizedParameter {
   readonly error?: RoundingError;
 }
 
-/** Groups of a kernel where a scale belongs to a whole row. */
+/** Groups of a kernel where a scale belongs to a whole row but is stored for each of them. */
 const channelGroup = 128;
 
 /** The format that a parameter is packed in; undefined for what stays as it is (norms, small tables, odd widths). */
 export function formatFor({ name, kind, shape }: Parameter, options: QuantizeOptions): PackedFormat | undefined {
   const isTable = name === names.token;
   if (kind !== "linear" && !(isTable && options.embedding)) return undefined;
-  const groupSize = fittingGroup(shape[1]!, options.group === "channel" ? channelGroup : options.group);
-  return groupSize === undefined ? undefined : { bits: options.bits, groupSize };
+  const K = shape[1]!;
+  const perChannel = options.group === "channel";
+  const groupSize = fittingGroup(K, options.group === "channel" ? channelGroup : options.group);
+  if (groupSize === undefined) return undefined;
+  // What is multiplied as whole numbers has one scale a row.
+  return { bits: options.bits, groupSize: perChannel && options.bits === 8 && options.symmetric ? K : groupSize };
 }
 
 /** Bytes of a packed matrix [N, K]. */

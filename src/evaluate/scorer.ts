@@ -4,6 +4,7 @@
  */
 
 import type { Graph } from "../graph/index.ts";
+import { hasExactByteProducts } from "../infer/byte-products.ts";
 import type { WeightedProgram } from "../infer/compiled-model.ts";
 import { prefillBiasProgram, prefillEmbedProgram } from "../infer/programs.ts";
 import { type ModelTensors, withWeights } from "../infer/weight-ports.ts";
@@ -67,6 +68,7 @@ export function createScorer(
   const config = grafts?.config ?? base;
   return ownedBy(async (owner): Promise<Scorer> => {
     const byKind = new Map<string, Program>();
+    const exact = await hasExactByteProducts(runtime);
     const compile = async (graph: Graph, ports: readonly (readonly [port: string, name: string])[], graft?: Graft) => {
       const taken = new Set(graph.inputs.map(({ name }) => name));
       const all = [...ports, ...Object.entries(graftBindings(graft, (name) => name))];
@@ -74,6 +76,7 @@ export function createScorer(
         graph,
         all.filter(([port]) => taken.has(port)),
         parameters,
+        exact,
       );
       const kind = `${graph.name} ${bound.formats} ${graft?.key ?? ""}`;
       const program = byKind.get(kind) ?? owner.own(await runtime.compile(bound.graph));

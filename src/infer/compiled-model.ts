@@ -11,6 +11,7 @@ import { type Graft, type Grafts, graftBindings } from "../model/graft.ts";
 import { attentionNames, ffnNames, names } from "../model/parameters.ts";
 import type { DeviceTensor, Program, ProgramSource, Runtime } from "../runtime/runtime.ts";
 import { ConfigError } from "../util/error.ts";
+import { hasExactByteProducts } from "./byte-products.ts";
 import type { ProgramCache } from "./program-cache.ts";
 import {
   type CacheType,
@@ -139,14 +140,21 @@ export async function compileModel(
     byKind.set(kind, program);
     return { program, weights: given };
   };
+  const exact = await hasExactByteProducts(runtime);
   /** A program with those of the ports' tensors, its graft's among them, that it takes. */
-  const filled = (graph: Graph, ports: readonly (readonly [string, string])[], graft?: Graft): ProgramWithWeights => {
+  const filled = (
+    graph: Graph,
+    ports: readonly (readonly [string, string])[],
+    graft?: Graft,
+    device?: Placement["device"],
+  ): ProgramWithWeights => {
     const all = [...ports, ...Object.entries(graftBindings(graft, (name) => name))];
     const taken = new Set(graph.inputs.map(({ name }) => name));
     return withWeights(
       graph,
       all.filter(([port]) => taken.has(port)),
       tensors,
+      exact && device === undefined,
     );
   };
   try {
@@ -172,13 +180,13 @@ export async function compileModel(
       const graft = grafts?.blocks[layer];
       const isPlaced = placement && layer >= placement.from && layer < placement.to;
       const device = isPlaced ? placement.device : undefined;
-      const projection = filled(projectProgram(config, graft), ports("attention", beginning), graft);
+      const projection = filled(projectProgram(config, graft), ports("attention", beginning), graft, device);
       layers.push({
         layer,
         project: attentionAbsent ? undefined : await weighted(`${layer}-project`, projection, graft, device),
         finish: await weighted(
           `${layer}-finish`,
-          filled(finishProgram(config, mask, graft), ending, graft),
+          filled(finishProgram(config, mask, graft), ending, graft, device),
           graft,
           device,
         ),

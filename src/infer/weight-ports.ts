@@ -36,11 +36,20 @@ export function packedFormat(tensors: ModelTensors, name: string, inputs: number
   return { bits: ((8 * groupBytes) / groupSize) as 4 | 8, groupSize, hasZeros: tensors.has(`${name}.zeros`) };
 }
 
-/** Binds a program's weights; `ports` are pairs of an input's name and a parameter's. */
+/** Whether a packed parameter's products can be of whole numbers: 8 bits about a fixed zero, one scale a row. */
+export function hasWholeRows({ bits, groupSize, hasZeros }: PackedInput, inputs: number): boolean {
+  return bits === 8 && !hasZeros && groupSize === inputs;
+}
+
+/**
+ * Binds a program's weights; `ports` are pairs of an input's name and a parameter's. With `wholeNumbers` products with weights
+ * that allow it are taken in whole numbers (see `byte-products.ts`).
+ */
 export function withWeights(
   graph: Graph,
   ports: readonly (readonly [port: string, name: string])[],
   tensors: ModelTensors,
+  wholeNumbers = false,
 ): ProgramWithWeights {
   const formats = new Map<string, PackedInput>();
   const given: Record<string, DeviceTensor> = {};
@@ -50,7 +59,10 @@ export function withWeights(
       continue;
     }
     const spec = graph.inputs.find((input) => input.name === port)!;
-    const format = packedFormat(tensors, name, spec.shape[1] as number);
+    const K = spec.shape[1] as number;
+    const plain = packedFormat(tensors, name, K);
+    const folds = wholeNumbers && hasWholeRows(plain, K);
+    const format: PackedInput = folds ? { ...plain, wholeNumbers: "folded" } : plain;
     formats.set(port, format);
     for (const part of format.hasZeros ? ["packed", "scales", "zeros"] : ["packed", "scales"]) {
       given[`${port}.${part}`] = tensors.get(`${name}.${part}`)!;

@@ -219,8 +219,8 @@ async function makeStep(
     );
   for (const [port, name] of [embeddingPorts, headPorts, ...blockPorts.values()].flat()) {
     if (parameters.tensors.has(name) || !isPacked(parameters.tensors, name)) continue;
-    const isSigned = parameters.tensors.has(`${name}.signed`);
-    const format = { ...packedFormat(parameters.tensors, name, inputsOf.get(name)!), isSigned };
+    const wholeNumbers = parameters.tensors.has(`${name}.signed`) ? ("given" as const) : undefined;
+    const format = { ...packedFormat(parameters.tensors, name, inputsOf.get(name)!), wholeNumbers };
     const other = formats.get(port);
     if (other && JSON.stringify(other) !== JSON.stringify(format))
       throw new Error(`internal: ${name} is packed otherwise`);

@@ -62,6 +62,7 @@ import {
   scatterAddRows,
   sigmoid,
   sign,
+  signedFrom,
   signedMatmul,
   signedMatmulBack,
   sin,
@@ -445,16 +446,17 @@ export const operatorCases: readonly OperatorCase[] = [
   ...symbolic,
 ];
 
+function shapesOf(bits: 4 | 8, groupSize: number) {
+  return quantizedShapes(6, 48, { bits, groupSize });
+}
+
 /** Packed weights of 6 rows and 48 inputs in groups of 16: three groups, so that the zeros of 4 bits end in half a byte. */
 function quantized(): OperatorCase[] {
-  const rows = ([4, 8] as const).flatMap((bits) =>
-    [false, true].map((hasZeros) => ({
-      bits,
-      hasZeros,
-      groupSize: 16,
-      shapes: quantizedShapes(6, 48, { bits, groupSize: 16 }),
-    })),
+  const inGroups = ([4, 8] as const).flatMap((bits) =>
+    [false, true].map((hasZeros) => ({ bits, hasZeros, groupSize: 16, shapes: shapesOf(bits, 16) })),
   );
+  const wholeRows = { bits: 8 as const, hasZeros: false, groupSize: 48, shapes: shapesOf(8, 48) };
+  const rows = [...inGroups, wholeRows];
   return rows.flatMap(({ bits, groupSize, hasZeros, shapes }): OperatorCase[] => {
     const bytes = (shape: readonly number[]) => ({ shape, dtype: "uint8" as const, from: 0, to: 256 });
     const weight = [
@@ -463,7 +465,7 @@ function quantized(): OperatorCase[] {
       ...(hasZeros ? [bytes(shapes.zeros)] : []),
     ];
     const parts = ([packed, scales, zeros]: readonly Tensor[]) => ({ packed: packed!, scales: scales!, zeros });
-    const name = `${bits} bits${hasZeros ? " with zeros" : ""}`;
+    const name = `${bits} bits${hasZeros ? " with zeros" : ""}, groups of ${groupSize}`;
     const format = { bits, groupSize };
     return [
       {
@@ -513,6 +515,13 @@ function roundedProducts(): OperatorCase[] {
       name: "rows by columns",
       inputs: [x, whole(5, inner), channel],
       fn: (x, signed, channel) => signedMatmul(x!, { signed: signed!, channel: channel! }, 0.25),
+      gradient: false,
+    },
+    {
+      operator: "signedBytes",
+      name: "packed, unpacked inside",
+      inputs: [x, { shape: [5, 1, inner], dtype: "uint8", from: 97, to: 160 }, { ...channel, shape: [5, 1] }],
+      fn: (x, packed, scales) => signedMatmul(x!, signedFrom(packed!, scales!)),
       gradient: false,
     },
     {

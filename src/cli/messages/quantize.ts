@@ -11,8 +11,8 @@ export const quantizeMessages = defineMessages({
   target: { zh: "要写的文件夹", en: "the folder to write" },
   precision: { zh: "每个权重用几位", en: "bits of a weight" },
   group: {
-    zh: "共用一个缩放系数的输入数；channel 为每个输出一个",
-    en: "inputs that share a scale; channel: one for each output",
+    zh: "共用一个缩放系数的输入数；channel 为每个输出一个，8 位时用整数相乘，最快",
+    en: "inputs that share a scale; channel: one for each output, at 8 bits multiplied in whole numbers, the fastest",
   },
   asymmetric: {
     zh: "每组另存零点（分布偏向一侧时误差更小）",

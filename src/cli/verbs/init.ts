@@ -28,7 +28,11 @@ export default defineCommand({
       .default("float32")
       .describe(messages.precision.en)
       .meta({ zh: messages.precision.zh }),
-    group: z.enum(["32", "64", "128"]).default("128").describe(messages.group.en).meta({ zh: messages.group.zh }),
+    group: z
+      .enum(["32", "64", "128", "channel"])
+      .default("128")
+      .describe(messages.group.en)
+      .meta({ zh: messages.group.zh }),
     layers: z.int().min(1).optional().describe(messages.layers.en).meta({ zh: messages.layers.zh }),
     seed: z.int().min(0).default(1).describe(messages.seed.en).meta({ zh: messages.seed.zh }),
     vocab: z.string().optional().describe(messages.vocab.en).meta({ zh: messages.vocab.zh, placeholder: "FILE" }),
@@ -49,7 +53,9 @@ export default defineCommand({
     let elements = 0;
     const tensors = randomTensors(config, {
       seed,
-      packed: packed ? { bits: precision === "int4" ? 4 : 8, group: Number(group) } : undefined,
+      packed: packed
+        ? { bits: precision === "int4" ? 4 : 8, group: group === "channel" ? group : Number(group) }
+        : undefined,
       onDone({ shape }) {
         context.signal.throwIfAborted();
         elements += shape.reduce((count, size) => count * size, 1);

@@ -19,4 +19,4 @@ export {
   quantizedShapes,
 } from "./quantized.ts";
 export { argMax, reduceMax, reduceMean, reduceSum, reduceSumSquare, sumTo } from "./reduction.ts";
-export { type SignedWeight, signedMatmul, signedMatmulBack } from "./rounded-product.ts";
+export { type SignedWeight, signedFrom, signedMatmul, signedMatmulBack } from "./rounded-product.ts";

@@ -18,7 +18,7 @@ import { matmul } from "./product.ts";
 
 export interface QuantizedFormat {
   readonly bits: 4 | 8;
-  /** Inputs that share a scale: a power of two from 16 on that divides K. */
+  /** Inputs that share a scale: a power of two from 16 on that divides K, or all K of them. */
   readonly groupSize: number;
 }
 
@@ -55,6 +55,13 @@ function sizesOf(weight: readonly Tensor[], format: QuantizedFormat): { N: numbe
     (zeros === undefined || String(zeros.shape) === String(expected.zeros));
   if (!fits) mismatch(`the parts of a weight of ${format.bits} bits do not fit`, JSON.stringify(expected));
   return { N: N!, K };
+}
+
+/** The largest group that MatMulNBits takes for rows of K inputs with this many to a scale: a power of two up to 256. */
+function kernelGroup(K: number, groupSize: number): number {
+  let size = groupSize === K ? 256 : groupSize;
+  while (K % size !== 0) size /= 2;
+  return size;
 }
 
 /** Number `i` of a packed run of bytes. */
@@ -94,11 +101,20 @@ const quantizedMatmulOperator = defineOperator<QuantizedAttributes>({
   gradient: ({ inputs: [, packed, scales, zeros], cotangents: [dy], attributes }) => [
     matmul(dy!, dequantize({ packed: packed!, scales: scales!, zeros }, attributes)),
   ],
-  onnx: ({ inputs, outputs, inputTypes, attributes: { bits, groupSize, activations }, emit }) => {
+  onnx: ({ inputs, outputs, inputTypes, attributes: { bits, groupSize, activations }, emit, temporary, ints }) => {
     const [N, G] = inputTypes[1]!.shape as [number, number];
+    const K = G * groupSize;
     const accuracy = activations === "int8" ? 4 : 1;
-    const attributes = { N, K: G * groupSize, bits, block_size: groupSize, accuracy_level: accuracy };
-    emit("MatMulNBits", inputs, attributes, { outputs, domain: "com.microsoft" });
+    const product = (weight: readonly string[], size: number) => {
+      const attributes = { N, K, bits, block_size: size, accuracy_level: accuracy };
+      emit("MatMulNBits", [inputs[0]!, ...weight], attributes, { outputs, domain: "com.microsoft" });
+    };
+    const size = kernelGroup(K, groupSize);
+    if (size === groupSize) return product(inputs.slice(1), size);
+    // A scale of a whole row is one of each of the kernel's groups.
+    const part = (type: string, from: readonly string[]) => emit(type, from, {}, { outputs: [temporary()] });
+    const packed = part("Reshape", [inputs[1]!, ints([N, K / size, (size * bits) / 8])]);
+    product([packed, part("Expand", [inputs[2]!, ints([N, K / size])])], size);
   },
   evaluate: ([x, ...weight], { attributes, shapes, allocate }) => {
     const out = allocate("float32", shapes[0]!);

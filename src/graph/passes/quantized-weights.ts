@@ -15,7 +15,7 @@ import {
   quantizedMatmul,
   quantizedShapes,
 } from "../operators/quantized.ts";
-import { type SignedWeight, signedMatmul, signedMatmulBack } from "../operators/rounded-product.ts";
+import { type SignedWeight, signedFrom, signedMatmul, signedMatmulBack } from "../operators/rounded-product.ts";
 import { rewrite } from "../rewrite.ts";
 import { type Node, spec, type Tensor } from "../tensor.ts";
 import { dropUnusedInputs, optimize } from "./optimize.ts";
@@ -23,10 +23,11 @@ import { dropUnusedInputs, optimize } from "./optimize.ts";
 export interface PackedInput extends QuantizedFormat {
   readonly hasZeros: boolean;
   /**
-   * Products with it, in both directions, are of whole numbers: the other operand is rounded by row. The weight is then given
-   * as `NAME.signed` [N, K] int8 and `NAME.channel` [N] beside its parts, for whatever does more than multiply by it.
+   * Products with it, in both directions, are of whole numbers and round the other operand by row; it must have one scale a row.
+   * "given": the weight comes as `NAME.signed` [N, K] int8 and `NAME.channel` [N] beside its parts, which serve whatever does
+   * more than multiply. "folded": it is made from the parts, which the compiler does once where they are constants.
    */
-  readonly isSigned?: boolean;
+  readonly wholeNumbers?: "given" | "folded" | undefined;
 }
 
 interface Exchanged {
@@ -57,13 +58,16 @@ export function quantizeWeights(
     const packed = part("packed", "uint8", shapes.packed);
     const scales = part("scales", "float32", shapes.scales);
     const zeros = format.hasZeros ? part("zeros", "uint8", shapes.zeros) : undefined;
-    const signed = format.isSigned ? [part("signed", "int8", [N, K]), part("channel", "float32", [N])] : [];
+    const given = format.wholeNumbers === "given";
+    const own = given ? [part("signed", "int8", [N, K]), part("channel", "float32", [N])] : [];
     exchanged.set(tensor, {
       weight: { packed: packed[1], scales: scales[1], zeros: zeros?.[1] },
       format,
-      signed: format.isSigned ? { signed: signed[0]![1], channel: signed[1]![1] } : undefined,
+      signed: given
+        ? { signed: own[0]![1], channel: own[1]![1] }
+        : format.wholeNumbers && signedFrom(packed[1], scales[1]),
     });
-    return [packed, scales, ...(zeros ? [zeros] : []), ...signed];
+    return [packed, scales, ...(zeros ? [zeros] : []), ...own];
   });
   if (exchanged.size === 0) return graph;
 
