@@ -12,23 +12,16 @@
  * What is trained is what the gradients have tensors for. Nothing is differentiated for other parameters, nor below the
  * lowest trained one: layers down there keep nothing and two buffers serve all of them.
  */
-import {
-  type Graph,
-  type PackedInput,
-  quantizeWeights,
-  type RecomputePolicy,
-  type SplitProgram,
-} from "../graph/index.ts";
-import { isPacked, packedFormat } from "../infer/weight-ports.ts";
-import { attentionBias, countTargets, ignoredTarget, type ModelBatch } from "../model/batch.ts";
+import { type Graph, quantizeWeights, type RecomputePolicy, type SplitProgram } from "../graph/index.ts";
+import { countTargets, ignoredTarget, type ModelBatch } from "../model/batch.ts";
 import { type LayerMask, layerMask, type ModelConfig } from "../model/config.ts";
-import { type Graft, type Grafts, graftBindings } from "../model/graft.ts";
-import { blockParameterNames, names, parameterTable } from "../model/parameters.ts";
-import { positionBuckets } from "../model/position-buckets.ts";
+import type { Graft, Grafts } from "../model/graft.ts";
 import type { Binding, CompileOptions, DeviceTensor, Program, Runtime } from "../runtime/runtime.ts";
 import { type Owner, ownedBy } from "../util/owner.ts";
 import type { Arena } from "./arena.ts";
+import { createBatchTensors } from "./batch-tensors.ts";
 import { type DropoutOptions, drawWords, dropoutWords } from "./dropout.ts";
+import { boundTo, type Ports, packedPorts, parameterPorts } from "./parameter-ports.ts";
 import {
   type Arithmetic,
   biasProgram,
@@ -83,14 +76,6 @@ export interface TrainingStep {
 }
 
 type Tensors = Record<string, DeviceTensor>;
-/** Inputs of a program and the parameters that are bound to them. */
-const packedParts = ["packed", "scales", "zeros", "signed", "channel"] as const;
-type Ports = readonly (readonly [port: string, name: string])[];
-
-function graftPorts(graft: Graft | undefined): Ports {
-  return Object.entries(graftBindings(graft, (name) => name));
-}
-
 /** The tensors among `all` that a graph has as inputs. */
 function pick(all: Tensors, ports: readonly { readonly name: string }[]): Tensors {
   return Object.fromEntries(
@@ -130,8 +115,7 @@ interface Layer {
   readonly key: string;
   readonly mask: LayerMask;
   readonly graft: Graft | undefined;
-  /** Of the trained parameters. */
-  readonly ports: Ports;
+  readonly trained: Ports;
   /** Whether gradients pass through it. */
   readonly isCrossed: boolean;
   readonly given: Tensors;
@@ -150,94 +134,28 @@ async function makeStep(
   const geometry = { rows, columns, packed };
   const drops = gradients && dropout && dropout.rate > 0 ? dropout : undefined;
   const arithmetic: Arithmetic = { half: compute === "float16", dropRate: drops?.rate ?? 0, zLoss };
-  const { promptLength } = config;
-  const textColumns = columns - promptLength;
   const allocate = (dtype: "float32" | "int32", shape: readonly number[]) => own(runtime.allocate(dtype, shape));
   const stream = () => allocate("float32", streamSpec(config, geometry).shape as number[]);
-  /** Of the programs' inputs that have packed weights in their place. */
-  const formats = new Map<string, PackedInput>();
+  const { tensors: batchTensors, prepare, write } = createBatchTensors(owner, runtime, config, geometry);
+  const ports = parameterPorts(config, grafts);
+  const formats = packedPorts(config, ports, parameters.tensors);
+  const bound = (of: Ports): Tensors => boundTo(of, parameters.tensors);
   const compile = async (graph: Graph, options?: CompileOptions): Promise<Program> =>
     own(await runtime.compile(quantizeWeights(graph, formats, "float32"), options));
-  const parameter = (name: string) => parameters.tensors.get(name)!;
-
-  const ids: Tensors = packed
-    ? {
-        promptIds: allocate("int32", [rows, columns]),
-        tokenIds: allocate("int32", [rows, columns]),
-        isPrompt: allocate("float32", [rows, columns, 1]),
-      }
-    : { prompt: allocate("int32", [rows, promptLength]), tokens: allocate("int32", [rows, textColumns]) };
-  const batchTensors: Tensors = {
-    ...ids,
-    segment: allocate("int32", [rows, columns]),
-    buckets: allocate("int32", [rows, columns, columns]),
-    blocked: allocate("float32", [rows, columns, columns]),
-    seen: allocate("float32", [rows, columns, 1]),
-    bias: allocate("float32", [rows, config.heads, columns, columns]),
-    scale: allocate("float32", []),
-    loss: allocate("float32", []),
-    positions: allocate("int32", [rows * columns]),
-    targets: allocate("int32", [rows * columns]),
-    losses: allocate("float32", [rows * columns]),
-  };
-  const inputsOf = new Map(parameterTable(config).map(({ name, shape }) => [name, shape.at(-1)!]));
-  const embeddingPorts: Ports = [
-    ["params.token", names.token],
-    ["params.prompt", names.prompt],
-    ["params.segment", names.segment],
-    ...graftPorts(grafts?.embed),
-  ];
-  const tablePorts: Ports = [["table", names.positionBias]];
-  const headPorts: Ports = [
-    ["params.norm", names.outputNorm],
-    ["params.token", names.token],
-    ...graftPorts(grafts?.head),
-  ];
-  const present = Array.from({ length: config.layers }, (_, layer) => layer).filter((layer) => {
-    const [attentionAbsent, ffnAbsent] = layerMask(config, layer);
-    return !(attentionAbsent && ffnAbsent);
-  });
-  const blockPorts = new Map<number, Ports>(
-    present.map((layer) => {
-      const own = blockParameterNames(layer, layerMask(config, layer));
-      return [
-        layer,
-        [...own.map(([path, name]) => [`params.${path}`, name] as const), ...graftPorts(grafts?.blocks[layer])],
-      ];
-    }),
+  const trainedOf = (of: Ports): Ports => of.filter(([, name]) => gradients?.tensors.has(name));
+  const trainsTable = trainedOf(ports.table).length > 0;
+  const trainsEmbedding = trainedOf(ports.embedding).length > 0;
+  const lowestBlock = [...ports.blocks.keys()].find(
+    (layer) => trainsTable || trainedOf(ports.blocks.get(layer)!).length > 0,
   );
-  const partsOf = ([port, name]: Ports[number]): [string, DeviceTensor][] =>
-    packedParts.flatMap((part) => {
-      const tensor = parameters.tensors.get(`${name}.${part}`);
-      return tensor ? [[`${port}.${part}`, tensor] as [string, DeviceTensor]] : [];
-    });
-  const bound = (ports: Ports): Tensors =>
-    Object.fromEntries(
-      ports.flatMap(([port, name]) =>
-        parameters.tensors.has(name) ? [[port, parameter(name)] as const] : partsOf([port, name]),
-      ),
-    );
-  for (const [port, name] of [embeddingPorts, headPorts, ...blockPorts.values()].flat()) {
-    if (parameters.tensors.has(name) || !isPacked(parameters.tensors, name)) continue;
-    const wholeNumbers = parameters.tensors.has(`${name}.signed`) ? ("given" as const) : undefined;
-    const format = { ...packedFormat(parameters.tensors, name, inputsOf.get(name)!), wholeNumbers };
-    const other = formats.get(port);
-    if (other && JSON.stringify(other) !== JSON.stringify(format))
-      throw new Error(`internal: ${name} is packed otherwise`);
-    formats.set(port, format);
-  }
-  const trainedOf = (ports: Ports): Ports => ports.filter(([, name]) => gradients?.tensors.has(name));
-  const trainsTable = trainedOf(tablePorts).length > 0;
-  const trainsEmbedding = trainedOf(embeddingPorts).length > 0;
-  const lowestBlock = present.find((layer) => trainsTable || trainedOf(blockPorts.get(layer)!).length > 0);
   /** Gradients end in front of this layer: −1 where they go through all of them, infinite where through none. */
   const lowest = trainsEmbedding ? -1 : (lowestBlock ?? Number.POSITIVE_INFINITY);
   /** Trained tensors that several runs of block programs read: their gradients are sums. */
   const uses = new Map<string, number>();
-  for (const [, name] of [...blockPorts.values()].flatMap(trainedOf)) uses.set(name, (uses.get(name) ?? 0) + 1);
+  for (const [, name] of [...ports.blocks.values()].flatMap(trainedOf)) uses.set(name, (uses.get(name) ?? 0) + 1);
   const shared = new Set([...uses].flatMap(([name, count]) => (count > 1 ? [name] : [])));
-  const embeddingParameters: Tensors = { ...bound(embeddingPorts), ...bound(tablePorts) };
-  const headParameters = bound(headPorts);
+  const embeddingParameters: Tensors = { ...bound(ports.embedding), ...bound(ports.table) };
+  const headParameters = bound(ports.head);
 
   // Forward: the input of every layer that gradients cross stays, for the backward pass and for nothing else.
   const forward: Binding[] = [];
@@ -273,7 +191,7 @@ async function makeStep(
   };
 
   // Sums by index are serial: one thread and a simpler form of them are faster.
-  const tableWanted = trainedOf(tablePorts).map(([port]) => port);
+  const tableWanted = trainedOf(ports.table).map(([port]) => port);
   const bias = await compiled(
     "bias",
     trainsTable,
@@ -281,7 +199,7 @@ async function makeStep(
     { threads: "caller" },
   );
   const biasResiduals = bindForward(bias, { ...embeddingParameters, ...batchTensors }, { bias: batchTensors.bias! });
-  const embeddingChoices = { graft: grafts?.embed, wanted: trainedOf(embeddingPorts).map(([port]) => port) };
+  const embeddingChoices = { graft: grafts?.embed, wanted: trainedOf(ports.embedding).map(([port]) => port) };
   const embedding = await compiled(
     "embed",
     trainsEmbedding,
@@ -294,27 +212,31 @@ async function makeStep(
   const entries = forward.length;
   const layers: Layer[] = [];
   let spare: DeviceTensor | undefined;
-  for (const layer of present) {
+  for (const [layer, taken] of ports.blocks) {
     const mask = layerMask(config, layer);
     const graft = grafts?.blocks[layer];
-    const ports = trainedOf(blockPorts.get(layer)!);
+    const trained = trainedOf(taken);
     const isCrossed = layer >= lowest;
-    const wanted = [...ports.map(([port]) => port), ...(layer > lowest ? ["h"] : []), ...(trainsTable ? ["bias"] : [])];
-    const added = ports.flatMap(([port, name]) => (shared.has(name) ? [port] : []));
+    const wanted = [
+      ...trained.map(([port]) => port),
+      ...(layer > lowest ? ["h"] : []),
+      ...(trainsTable ? ["bias"] : []),
+    ];
+    const added = trained.flatMap(([port, name]) => (shared.has(name) ? [port] : []));
     const key = `block ${mask} ${graft?.key ?? ""} ${wanted} ${added}`;
     const program = await compiled(key, isCrossed, (adds) =>
       blockProgram(config, mask, geometry, recompute, arithmetic, adds, { graft, wanted, added }),
     );
     const next: DeviceTensor = isCrossed ? stream() : (spare ?? stream());
     const words = drops && allocate("int32", [dropoutWords(config, mask, geometry)]);
-    const given: Tensors = { ...batchTensors, ...bound(blockPorts.get(layer)!), h, ...(words && { words }) };
+    const given: Tensors = { ...batchTensors, ...bound(taken), h, ...(words && { words }) };
     const residuals = bindForward(program, given, { next });
-    layers.push({ layer, key, mask, graft, ports, isCrossed, given: { ...given, ...residuals }, next });
+    layers.push({ layer, key, mask, graft, trained, isCrossed, given: { ...given, ...residuals }, next });
     spare = h;
     h = next;
   }
   const last = h;
-  const headTrained = trainedOf(headPorts);
+  const headTrained = trainedOf(ports.head);
   const crossesHead = lowest < Number.POSITIVE_INFINITY;
   const headChoices = {
     graft: grafts?.head,
@@ -355,13 +277,13 @@ async function makeStep(
       const sums = Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [`sum.${name}`, tensor]));
       backward.push(own(program.bind(pick({ ...sums, ...given }, program.inputs), pick(outputs, program.outputs))));
     };
-    const outputsOf = (ports: Ports): Tensors =>
-      Object.fromEntries(ports.map(([port, name]) => [`grad.${port}`, gradient(name)]));
+    const outputsOf = (of: Ports): Tensors =>
+      Object.fromEntries(of.map(([port, name]) => [`grad.${port}`, gradient(name)]));
     if (!streams) return backward;
     let [from, to] = streams;
-    for (const { key, ports, given, isCrossed } of layers.toReversed()) {
+    for (const { key, trained, given, isCrossed } of layers.toReversed()) {
       if (!isCrossed) break;
-      const outputs: Tensors = { "grad.h": to, ...(dBias && { "grad.bias": dBias }), ...outputsOf(ports) };
+      const outputs: Tensors = { "grad.h": to, ...(dBias && { "grad.bias": dBias }), ...outputsOf(trained) };
       bind(await splitOf.get(key)!.backward(adds), { ...given, "cotangent.next": from }, outputs);
       [from, to] = [to, from];
     }
@@ -369,14 +291,14 @@ async function makeStep(
       bind(
         await embedding.backward(adds),
         { ...embeddingParameters, ...batchTensors, ...embedResiduals, "cotangent.h": from },
-        outputsOf(trainedOf(embeddingPorts)),
+        outputsOf(trainedOf(ports.embedding)),
       );
     }
     if (trainsTable) {
       bind(
         await bias.backward(adds),
         { ...embeddingParameters, ...batchTensors, ...biasResiduals, "cotangent.bias": dBias! },
-        outputsOf(trainedOf(tablePorts)),
+        outputsOf(trainedOf(ports.table)),
       );
     }
     return backward;
@@ -398,58 +320,8 @@ async function makeStep(
     return bindings;
   };
 
-  function writeIds({ input, prompt: flags }: ModelBatch): void {
-    if (packed) {
-      const promptIds = new Int32Array(input.length);
-      const tokenIds = new Int32Array(input.length);
-      const isPrompt = new Float32Array(input.length);
-      for (let i = 0; i < input.length; i++) {
-        const isOne = flags ? flags[i] === 1 : i % columns < promptLength;
-        if (isOne) promptIds[i] = input[i]!;
-        else tokenIds[i] = input[i]!;
-        isPrompt[i] = Number(isOne);
-      }
-      runtime.write(batchTensors.promptIds!, promptIds);
-      runtime.write(batchTensors.tokenIds!, tokenIds);
-      runtime.write(batchTensors.isPrompt!, isPrompt);
-      return;
-    }
-    if (flags !== undefined) throw new Error("internal: a packed batch for a step of plain rows");
-    const prompt = new Int32Array(rows * promptLength);
-    const tokens = new Int32Array(rows * textColumns);
-    for (let row = 0; row < rows; row++) {
-      const ids = input.subarray(row * columns, (row + 1) * columns);
-      prompt.set(ids.subarray(0, promptLength), row * promptLength);
-      tokens.set(ids.subarray(promptLength), row * textColumns);
-    }
-    runtime.write(batchTensors.prompt!, prompt);
-    runtime.write(batchTensors.tokens!, tokens);
-  }
-
-  const prepared = new WeakMap<ModelBatch, { readonly buckets: Int32Array; readonly blocked: Float32Array }>();
-  const scoresOf = (batch: ModelBatch) =>
-    prepared.get(batch) ?? {
-      buckets: positionBuckets(batch.segment, rows, columns, config),
-      blocked: attentionBias(batch),
-    };
-
-  function writeBatch(batch: ModelBatch): void {
-    if (batch.rows !== rows || batch.columns !== columns) {
-      throw new Error(`internal: a batch of ${batch.rows} × ${batch.columns} for a step of ${rows} × ${columns}`);
-    }
-    writeIds(batch);
-    const seen = new Float32Array(rows * columns);
-    for (let i = 0; i < seen.length; i++) seen[i] = i % columns < batch.length[Math.floor(i / columns)]! ? 1 : 0;
-    runtime.write(batchTensors.segment!, batch.segment);
-    const { buckets, blocked } = scoresOf(batch);
-    runtime.write(batchTensors.buckets!, buckets);
-    runtime.write(batchTensors.blocked!, blocked);
-    prepared.delete(batch);
-    runtime.write(batchTensors.seen!, seen);
-  }
-
   async function runForward(batch: ModelBatch, draw: number | undefined): Promise<void> {
-    writeBatch(batch);
+    write(batch);
     if (drops && draw !== undefined) {
       for (const { layer, given } of layers) {
         const words = given.words!;
@@ -494,9 +366,7 @@ async function makeStep(
 
   return {
     geometry,
-    prepare(batch) {
-      if (batch.rows === rows && batch.columns === columns) prepared.set(batch, scoresOf(batch));
-    },
+    prepare,
     async lossAndGradients(batch, { scale, gradientScale = 1, add = false, draw = 0, weigh } = {}) {
       if (!backward) throw new Error("internal: this step was made without gradients");
       await runForward(batch, draw);
