@@ -8,7 +8,7 @@
 import type { Graph } from "../graph/index.ts";
 import { layerMask, type ModelConfig } from "../model/config.ts";
 import { type Graft, type Grafts, graftBindings } from "../model/graft.ts";
-import { attentionNames, ffnNames, names } from "../model/parameters.ts";
+import { attentionNames, blockParameterNames, ffnNames, names } from "../model/parameters.ts";
 import type { DeviceTensor, Program, ProgramSource, Runtime } from "../runtime/runtime.ts";
 import { ConfigError } from "../util/error.ts";
 import { hasExactByteProducts } from "./byte-products.ts";
@@ -17,6 +17,7 @@ import {
   type CacheType,
   cachedAttentionProgram,
   decodeEmbedProgram,
+  decodeStepProgram,
   finishProgram,
   hiddenProgram,
   logitsProgram,
@@ -53,6 +54,8 @@ export interface CompiledModel {
   readonly promptAttention: Program;
   readonly cachedAttention: Program;
   readonly logits: WeightedProgram;
+  /** A whole step of tokens, where the model is small. */
+  readonly decodeStep: WeightedProgram | undefined;
   readonly hidden: WeightedProgram;
   /** Of the layers that compute something. */
   readonly layers: readonly CompiledLayer[];
@@ -85,6 +88,12 @@ export interface Placement {
   /** Behind the last one. */
   readonly to: number;
 }
+
+/**
+ * Weights of fewer bytes are compiled a second time as one program of a whole step: starting the programs of its parts would
+ * take a good part of the step's time.
+ */
+export const smallModelBytes = 64 * 2 ** 20;
 
 /** What a program takes of each row's weights of several deltas `[B, K]`: nothing where it has no use for them. */
 export function mixInput({ program }: WeightedProgram, mix: DeviceTensor | undefined): Tensors {
@@ -194,6 +203,17 @@ export async function compileModel(
       });
     }
     const norm = ["params.norm", names.outputNorm] as const;
+    const bytes = [...tensors.values()].reduce((sum, { byteLength }) => sum + byteLength, 0);
+    const isWhole =
+      weights === "packed" && bytes < smallModelBytes && !grafts && !cache && !placement && !layerLimitBytes;
+    const blocks = Array.from({ length: config.layers }, (_, layer) =>
+      blockParameterNames(layer, layerMask(config, layer)).map(
+        ([path, name]) => [`params.blocks.layer${layer}.${path}`, name] as const,
+      ),
+    ).flat();
+    const decodeStep = isWhole
+      ? withWeights(decodeStepProgram(config, slots, cacheType), [token, segment, norm, ...blocks], tensors)
+      : undefined;
     return {
       layers: layerLimitBytes === undefined ? layers : withinLimit(layers, layerLimitBytes()),
       prefillEmbed: await open(filled(prefillEmbedProgram(config, embed), [token, segment, prompt], embed)),
@@ -202,6 +222,7 @@ export async function compileModel(
       promptAttention: await compile(promptAttentionProgram(config, withPrefix)),
       cachedAttention: await compile(cachedAttentionProgram(config, slots, cacheType)),
       logits: await weighted("logits", filled(logitsProgram(config, head), [norm, token], head), head),
+      decodeStep: decodeStep && (await weighted("decode-step", decodeStep)),
       hidden: await open(filled(hiddenProgram(config, head), [norm], head)),
       dispose,
     };

@@ -1,16 +1,17 @@
 /**
  * How many tokens are worth guessing for one text: learnt from how its earlier guesses fared.
  *
- * With P(i) the probability that the first i guesses are all accepted and c the cost of guessing and verifying one beside
- * a plain step, k guesses give 1 + P(1) + … + P(k) tokens at a cost of 1 + c·k (Leviathan et al. 2023, section 3). Another
- * guess is worth it while P(k + 1) / c is more than what the first k give for their cost. P is a product of acceptance
- * rates by the drafter's confidence, which start well disposed and follow what is seen, the recent more. (A confidence is
- * no rate: where both models hesitate in the same way, guesses are accepted although nobody is sure.)
+ * With P(i) the probability that the first i guesses are all accepted, d the cost of working a guess out and v that of
+ * verifying it beside a plain step, k guesses give 1 + P(1) + … + P(k) tokens at a cost of 1 + (d + v)·k (Leviathan et al. 2023,
+ * section 3). Another guess is sought while P(k + 1) / (d + v) is more than what the first k give for their cost; once it is
+ * worked out, d is spent, and it is taken while P(k + 1) / v is more. P is a product of acceptance rates: that of all guesses
+ * where the drafter's confidence is not known yet, else that of guesses as sure. They start well disposed and follow
+ * what is seen, the recent more. (A confidence is no rate: where both models hesitate in the same way, guesses are
+ * accepted although nobody is sure.)
  */
-import type { WantsMore } from "./draft.ts";
+import type { GuessCost, GuessLimit } from "./draft.ts";
 
-export interface DraftPace {
-  readonly wantsMore: WantsMore;
+export interface DraftPace extends GuessLimit {
   /** Whether to ask for guesses at all: after passes for which there were none worth it, only now and then. */
   asks(): boolean;
   /** After a verification: of guesses with these confidences, the first `accepted` were accepted. */
@@ -25,7 +26,7 @@ const priorWeight = 2;
 /** What is left of an observation after one more verification: old ones fade, so that guessing is tried again. */
 const fading = 0.99;
 
-export function createDraftPace(costPerToken: number): DraftPace {
+export function createDraftPace({ drafting, verifying }: GuessCost): DraftPace {
   const verified = new Float64Array(buckets);
   const accepted = new Float64Array(buckets);
   const bucketOf = (confidence: number) => Math.min(buckets - 1, Math.floor(confidence * buckets));
@@ -34,20 +35,35 @@ export function createDraftPace(costPerToken: number): DraftPace {
     const start = 0.4 + 0.6 * confidence;
     return (accepted[bucket]! + priorWeight * start) / (verified[bucket]! + priorWeight);
   };
+  /** Of all guesses, as if the middle one had been seen before. */
+  const rateOfAll = () => {
+    const sum = (counts: Float64Array) => counts.reduce((a, b) => a + b, 0);
+    return (sum(accepted) + priorWeight * 0.7) / (sum(verified) + priorWeight);
+  };
+  /** How likely guesses with these confidences are all accepted, and how many tokens their pass gives. */
+  const outlook = (confidences: readonly number[]) => {
+    let reached = 1;
+    let tokens = 1;
+    for (const confidence of confidences) {
+      reached *= rateOf(confidence);
+      tokens += reached;
+    }
+    return { reached, tokens };
+  };
   /** Passes until guesses are asked for again, and how long the last such rest was. */
   let rest = 0;
   let lastRest = 0;
   let asked = false;
   return {
-    wantsMore(confidences, next) {
-      let reached = 1;
-      let tokens = 1;
-      for (const confidence of confidences) {
-        reached *= rateOf(confidence);
-        tokens += reached;
-      }
-      const cost = 1 + costPerToken * confidences.length;
-      return (reached * rateOf(next)) / costPerToken > tokens / cost;
+    seeks(confidences) {
+      const { reached, tokens } = outlook(confidences);
+      const each = drafting + verifying;
+      return reached * rateOfAll() * (1 + each * confidences.length) > tokens * each;
+    },
+    takes(confidences, next) {
+      const { reached, tokens } = outlook(confidences);
+      const spent = 1 + (drafting + verifying) * confidences.length + drafting;
+      return reached * rateOf(next) * spent > tokens * verifying;
     },
     asks() {
       asked = rest === 0;

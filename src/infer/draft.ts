@@ -27,8 +27,21 @@ export interface Draft {
   readonly confidences: readonly number[];
 }
 
-/** Whether another token is worth guessing after some that were guessed with these confidences. */
-export type WantsMore = (confidences: readonly number[], next: number) => boolean;
+/** Decides how many tokens are guessed for one text. */
+export interface GuessLimit {
+  /** Whether to work out another guess after some with these confidences, not knowing how sure it will be. */
+  seeks(confidences: readonly number[]): boolean;
+  /** Whether to take a guess as sure as `next`, now that it has been worked out. */
+  takes(confidences: readonly number[], next: number): boolean;
+}
+
+/** What a guess costs beside a pass of the model over one token. */
+export interface GuessCost {
+  /** Working it out. */
+  readonly drafting: number;
+  /** A token more in the model's pass. */
+  readonly verifying: number;
+}
 
 /** How the texts are drawn that are guessed at. */
 export interface DraftRules {
@@ -40,33 +53,30 @@ export interface DraftRules {
 }
 
 export interface Drafter {
-  /**
-   * What guessing a token costs beside a pass of the model over one token, verification included. Decides how many tokens
-   * are guessed, never what comes out.
-   */
-  readonly costPerToken: number;
+  /** Decides how many tokens are guessed, never what comes out. */
+  readonly cost: GuessCost;
   /** Starts over with these prompts, one a row. */
   begin(prompts: readonly (readonly number[])[], rules: DraftRules): Promise<void>;
   /** Row i becomes what row `sources[i]` was. */
   reorder(sources: Int32Array): Promise<void>;
-  /** Guesses at most `counts[row]` tokens for each row; `wantsMore[row]` is asked before each of them. */
-  propose(rows: readonly DraftRow[], counts: readonly number[], wantsMore: readonly WantsMore[]): Promise<Draft[]>;
+  /** Guesses at most `counts[row]` tokens for each row; `limits[row]` is asked before each of them. */
+  propose(rows: readonly DraftRow[], counts: readonly number[], limits: readonly GuessLimit[]): Promise<Draft[]>;
 }
 
 /**
- * `costPerToken` of a drafter, from sizes: a token step takes as long as its weights take to read; choosing among the
- * vocabulary takes as long as some 320 bytes for each of its tokens, and starting programs as long as some 2 MB; a token
- * more in a pass costs 3 % of the pass. (From steps of models of 1.6 M and 14.6 M parameters on a processor. Sizes rather
- * than a clock, so that a text depends on its seed alone.)
+ * Costs of guesses from sizes: a token step takes as long as its weights take to read; choosing among the vocabulary takes as
+ * long as some 80 bytes for each of its tokens, and starting programs as long as some 1 MB; a token more in a pass costs 3 %
+ * of the pass and is chosen as well. (From steps of models of 1.8 M and 14.6 M parameters on a processor. Sizes rather than a
+ * clock, so that a text depends on its seed alone.)
  *
  * @param draftBytes weights of the drafting model; 0 where none runs
  */
-export function draftCost(vocabSize: number, modelBytes: number, draftBytes: number): number {
-  const choosing = 320 * vocabSize;
-  const starting = 2e6;
+export function guessCost(vocabSize: number, modelBytes: number, draftBytes: number): GuessCost {
+  const choosing = 80 * vocabSize;
+  const starting = 1e6;
   const step = modelBytes + choosing + starting;
   const drafting = draftBytes === 0 ? 0 : draftBytes + choosing + starting;
-  return (drafting + choosing) / step + 0.03;
+  return { drafting: drafting / step, verifying: choosing / step + 0.03 };
 }
 
 /**
@@ -75,12 +85,12 @@ export function draftCost(vocabSize: number, modelBytes: number, draftBytes: num
  *
  * @param longest how many last tokens are looked for at most; the fewest are `shortest`
  */
-export function createLookupDrafter(costPerToken: number, { longest = 4, shortest = 2 } = {}): Drafter {
+export function createLookupDrafter(cost: GuessCost, { longest = 4, shortest = 2 } = {}): Drafter {
   return {
-    costPerToken,
+    cost,
     begin: async () => {},
     reorder: async () => {},
-    propose: async (rows, counts, wantsMore) =>
+    propose: async (rows, counts, limits) =>
       rows.map(({ prompt, generated }, row) => {
         const text = [...prompt, ...generated];
         const tokens: number[] = [];
@@ -89,7 +99,7 @@ export function createLookupDrafter(costPerToken: number, { longest = 4, shortes
         // One token in two is right after one equal token; each equal token more halves the doubt.
         const sure = found === undefined ? 0 : 1 - 2 ** -found.length;
         for (let at = found?.end ?? text.length; at < text.length && tokens.length < counts[row]!; at++) {
-          if (!wantsMore[row]!(confidences, sure)) break;
+          if (!limits[row]!.takes(confidences, sure)) break;
           tokens.push(text[at]!);
           confidences.push(sure);
         }
@@ -125,14 +135,14 @@ function commonStart(a: readonly number[], b: readonly number[]): number {
  * Guesses by a smaller model. Its session is the drafter's alone while texts are generated, and holds rows as long as the
  * verifying session does.
  */
-export function createModelDrafter(session: DecodingSession, costPerToken: number): Drafter {
+export function createModelDrafter(session: DecodingSession, cost: GuessCost): Drafter {
   const V = session.vocabSize;
   let rules: DraftRules | undefined;
   /** What each row of the session has been fed after its prompt. */
   let fed: number[][] = [];
 
   return {
-    costPerToken,
+    cost,
     async begin(prompts, given) {
       rules = given;
       await session.prefill(prompts);
@@ -142,9 +152,12 @@ export function createModelDrafter(session: DecodingSession, costPerToken: numbe
       await session.reorder(sources);
       fed = Array.from(sources, (source) => [...fed[source]!]);
     },
-    async propose(rows, counts, wantsMore) {
+    async propose(rows, counts, limits) {
       const { sampler, greedy, ends } = rules!;
-      if (counts.every((count) => count === 0)) return rows.map(() => ({ tokens: [], confidences: [] }));
+      const isSought = (row: number, confidences: readonly number[]) =>
+        confidences.length < counts[row]! && limits[row]!.seeks(confidences);
+      const sought = rows.map((_, row) => isSought(row, []));
+      if (!sought.includes(true)) return rows.map(() => ({ tokens: [], confidences: [] }));
       // Guesses that were refused are forgotten, and what was chosen instead is fed.
       const removed = fed.map((own, row) => own.length - commonStart(own, rows[row]!.generated));
       if (removed.some((count) => count > 0)) session.truncate(removed);
@@ -155,7 +168,7 @@ export function createModelDrafter(session: DecodingSession, costPerToken: numbe
       }));
       let next = rows.map(({ generated }, row) => {
         fed[row]!.length -= removed[row]!;
-        return counts[row]! > 0 ? generated.slice(fed[row]!.length) : [];
+        return sought[row] ? generated.slice(fed[row]!.length) : [];
       });
       while (next.some((tokens) => tokens.length > 0)) {
         const logits = await session.extend(next, "last");
@@ -168,15 +181,14 @@ export function createModelDrafter(session: DecodingSession, costPerToken: numbe
           const { tokens: guessed, distributions, confidences } = drafts[row]!;
           const text = [...generated, ...guessed];
           const { kept, logSumExp } = sampler.prepare(own, text, { row: prompt, step: text.length });
-          const sure = greedy
-            ? Math.exp(own[kept.ids[0]!]! - logSumExp)
-            : kept.weights.reduce((most, weight) => Math.max(most, weight), 0) / kept.total;
-          if (!wantsMore[row]!(confidences, sure)) return [];
+          // The heaviest weighs 1.
+          const sure = greedy ? Math.exp(own[kept.ids[0]!]! - logSumExp) : 1 / kept.total;
+          if (!limits[row]!.takes(confidences, sure)) return [];
           const id = greedy ? kept.ids[0]! : draw(kept, uniform());
           guessed.push(id);
           confidences.push(sure);
           if (!greedy) distributions.push({ ids: kept.ids.slice(), weights: kept.weights.slice(), total: kept.total });
-          return ends.has(id) || guessed.length === counts[row]! ? [] : [id];
+          return ends.has(id) || !isSought(row, confidences) ? [] : [id];
         });
       }
       return drafts.map(({ tokens, distributions, confidences }) =>

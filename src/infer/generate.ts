@@ -249,7 +249,7 @@ async function* decodeSpeculatively(
         generated: text.ids,
         decide: own.uniform,
         uniform: own.fork("draft").uniform,
-        pace: createDraftPace(drafter.costPerToken),
+        pace: createDraftPace(drafter.cost),
       };
     });
   });
@@ -283,7 +283,7 @@ async function* decodeSpeculatively(
       return drafter.propose(
         current,
         counts,
-        current.map(({ pace }) => pace.wantsMore),
+        current.map(({ pace }) => pace),
       );
     });
     const fed = current.map(({ text }, index) => [text.ids.at(-1)!, ...drafts[index]!.tokens]);

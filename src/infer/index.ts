@@ -10,8 +10,9 @@ export {
   type Drafter,
   type DraftRow,
   type DraftRules,
-  draftCost,
-  type WantsMore,
+  type GuessCost,
+  type GuessLimit,
+  guessCost,
 } from "./draft.ts";
 export { createEngine, type Engine, type EngineCounts, type EngineOptions } from "./engine.ts";
 export type { EngineRequest, EngineResult } from "./engine-job.ts";

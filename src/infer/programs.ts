@@ -23,7 +23,7 @@ import {
   type Tree,
   trace,
 } from "../graph/index.ts";
-import type { LayerMask, ModelConfig } from "../model/config.ts";
+import { type LayerMask, layerMask, type ModelConfig } from "../model/config.ts";
 import {
   biasTableSpec,
   blockSpecs,
@@ -34,6 +34,7 @@ import {
   finishBlock,
   head,
   headSpecs,
+  type LayerCache,
   mixCached,
   mixPrompt,
   project,
@@ -174,6 +175,63 @@ export function finishProgram(config: ModelConfig, mask: LayerMask, graft?: Graf
       mixed: float(B, T, config.heads * config.dimHead),
     },
     graft,
+  );
+}
+
+/**
+ * A whole step in one program: new ids of each row, or several of one row → logits `[M, V]` of chosen positions, and the
+ * caches of the layers with attention, by layer, in place. For models so small that starting programs takes a good part of
+ * a step.
+ */
+export function decodeStepProgram(config: ModelConfig, S: number, type: CacheType = "float32"): Graph {
+  const { token, segment } = embeddingSpecs(config);
+  const layers = Array.from({ length: config.layers }, (_, layer) => layer);
+  const ofLayers = <T>(make: (mask: LayerMask) => T | undefined): Record<string, T> =>
+    Object.fromEntries(
+      layers.flatMap((layer) => {
+        const made = make(layerMask(config, layer));
+        return made === undefined ? [] : [[`layer${layer}`, made]];
+      }),
+    );
+  return optimize(
+    trace(
+      "decode-step",
+      ({ params, tokens, segments, positions, last, bias, caches }) => {
+        // Positions in one axis: products take and give them so.
+        const N = sizeOf([B, Q]);
+        const flat = (x: Tensor, ...width: number[]) => reshape(x, [N, ...width]);
+        let h = embedText(config, params, flat(tokens), flat(segments));
+        const HE = config.heads * config.dimHead;
+        const inRows = (x: Tensor) => reshape(x, [B, Q, HE]);
+        const updated: Record<string, LayerCache> = {};
+        for (const [name, block] of Object.entries(params.blocks)) {
+          let mixed: Tensor | undefined;
+          if (block.attention) {
+            const context = { last, bias, cache: caches[name]! };
+            const { q, k, v } = project(config, block.attention, h);
+            const seen = mixCached(config, { q: inRows(q), k: inRows(k), v: inRows(v) }, context);
+            mixed = flat(seen.mixed, HE);
+            updated[name] = seen.cache;
+          }
+          h = finishBlock(config, block, h, mixed);
+        }
+        return { logits: head(config, params, gather(h, positions)).logits, updated };
+      },
+      {
+        params: {
+          token,
+          segment,
+          norm: headSpecs(config).norm,
+          blocks: ofLayers((mask) => (mask.every(Boolean) ? undefined : blockSpecs(config, mask))),
+        },
+        tokens: int(B, Q),
+        segments: int(B, Q),
+        positions: int(M),
+        last: int(B),
+        bias: float(B, config.heads, Q, S),
+        caches: ofLayers(([attentionAbsent]) => (attentionAbsent ? undefined : cacheSpecs(config, S, type))),
+      },
+    ),
   );
 }
 

@@ -57,13 +57,13 @@ async function run(
   { vocabSize, logitsOf, draftLogitsOf }: Models,
   prompts: Prompts,
   options: GenerateOptionsInput,
-  cost = 0.04,
+  cost = { drafting: 0.01, verifying: 0.03 },
 ) {
   const session = createFakeSession({ vocabSize, logitsOf });
   const draftSession = createFakeSession({ vocabSize, logitsOf: draftLogitsOf });
   const drafters: Record<Kind, Drafter | undefined> = {
     none: undefined,
-    lookup: createLookupDrafter(0.05, { shortest: 1 }),
+    lookup: createLookupDrafter({ drafting: 0, verifying: 0.05 }, { shortest: 1 }),
     model: createModelDrafter(draftSession, cost),
   };
   const result = await generate(session, tokenizer, prompts, options, { drafter: drafters[kind], maxDraftTokens: 5 });
@@ -143,7 +143,7 @@ describe("speculative decoding", () => {
     assert.ok(steps(right.calls) <= 12, `${steps(right.calls)} passes for 60 tokens with 5 guesses each`);
     assert.equal(right.speculation!.acceptedTokens, right.speculation!.draftedTokens);
     const stranger = { ...twin, draftLogitsOf: ngramLogits(20, 1234, 8) };
-    const wrong = await run("model", stranger, [[3, 4, 5]], settings, 0.23);
+    const wrong = await run("model", stranger, [[3, 4, 5]], settings, { drafting: 0.15, verifying: 0.08 });
     assert.deepEqual(wrong.texts[0]!.ids, plain.texts[0]!.ids);
     assert.ok(wrong.speculation!.draftedTokens < 60, `${wrong.speculation!.draftedTokens} guesses`);
   });
@@ -300,7 +300,7 @@ describe("distribution of speculative sampling", () => {
 describe("draft pace", () => {
   const count = (pace: ReturnType<typeof createDraftPace>, confidence: number) => {
     const confidences: number[] = [];
-    while (confidences.length < 50 && pace.wantsMore(confidences, confidence)) confidences.push(confidence);
+    while (confidences.length < 50 && pace.takes(confidences, confidence)) confidences.push(confidence);
     return confidences.length;
   };
 
@@ -310,13 +310,40 @@ describe("draft pace", () => {
         const start = 0.4 + 0.6 * rate;
         const gain = (k: number) => (1 - start ** (k + 1)) / (1 - start) / (1 + cost * k);
         const best = Array.from({ length: 51 }, (_, k) => k).reduce((a, b) => (gain(b) > gain(a) ? b : a));
-        assert.equal(count(createDraftPace(cost), rate), best, `cost ${cost}, rate ${rate}`);
+        assert.equal(
+          count(createDraftPace({ drafting: 0, verifying: cost }), rate),
+          best,
+          `cost ${cost}, rate ${rate}`,
+        );
+      }
+    }
+  });
+
+  test("a guess is sought at the price of drafting and verifying, and taken at that of verifying", () => {
+    // At first all guesses are taken to be accepted at 0.7, those as sure as 0.5 too.
+    const gain = (k: number) => (1 - 0.7 ** (k + 1)) / 0.3;
+    for (const [drafting, verifying] of [
+      [0.1, 0.02],
+      [0.3, 0.1],
+    ] as const) {
+      const pace = createDraftPace({ drafting, verifying });
+      for (let k = 0; k < 20; k++) {
+        const confidences = new Array<number>(k).fill(0.5);
+        const each = drafting + verifying;
+        const pays = gain(k + 1) / (1 + each * (k + 1)) > gain(k) / (1 + each * k);
+        assert.equal(pace.seeks(confidences), pays, `seeks after ${k} of ${drafting}, ${verifying}`);
+        const spent = 1 + each * k + drafting;
+        assert.equal(
+          pace.takes(confidences, 0.5),
+          gain(k + 1) / (spent + verifying) > gain(k) / spent,
+          `takes after ${k}`,
+        );
       }
     }
   });
 
   test("rests longer and longer while there is nothing worth guessing", () => {
-    const pace = createDraftPace(0.2);
+    const pace = createDraftPace({ drafting: 0, verifying: 0.2 });
     let asked = 0;
     for (let i = 0; i < 100; i++) {
       if (pace.asks()) asked++;
@@ -330,7 +357,7 @@ describe("draft pace", () => {
   });
 
   test("follows what is seen, and comes back when it is forgotten", () => {
-    const pace = createDraftPace(0.2);
+    const pace = createDraftPace({ drafting: 0, verifying: 0.2 });
     const start = count(pace, 0.7);
     for (let i = 0; i < 30; i++) pace.observe([0.7, 0.7], 0);
     assert.equal(count(pace, 0.7), 0);

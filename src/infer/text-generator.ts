@@ -16,7 +16,7 @@ import type { DeviceTensor, Runtime } from "../runtime/runtime.ts";
 import { createAntTokenizer, createDetokenizer, readVocabulary, type Tokenizer } from "../tokenizer/index.ts";
 import { ConfigError, DataError } from "../util/error.ts";
 import { type CpmAntSessionOptions, createCpmAntSession } from "./cpm-ant-session.ts";
-import { createLookupDrafter, createModelDrafter, type Drafter, draftCost } from "./draft.ts";
+import { createLookupDrafter, createModelDrafter, type Drafter, guessCost } from "./draft.ts";
 import { type GenerationResult, type GenerationRun, streamGenerate } from "./generate.ts";
 import type { TokenEvent } from "./generated-row.ts";
 import { type GenerateOptions, type GenerateOptionsInput, parseGenerateOptions } from "./options.ts";
@@ -211,7 +211,7 @@ export function createTextGenerator(
   }
 
   async function drafterFor(capacityTokens: number): Promise<Drafter | undefined> {
-    const cost = (draftBytes: number) => draftCost(config.vocabSize, bytesOf(parameters), draftBytes);
+    const cost = (draftBytes: number) => guessCost(config.vocabSize, bytesOf(parameters), draftBytes);
     if (typeof draft !== "object") return draft && createLookupDrafter(cost(0));
     if (draftSession === undefined || draftSession.capacityTokens < capacityTokens) {
       draftSession?.dispose();

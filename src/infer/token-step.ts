@@ -138,8 +138,26 @@ export function createTokenStep(
       );
     };
     const together = width === 1 && counts.every((count) => count === 1);
+    const ids = { tokens: of("tokens", rows, width), segments: of("segments", rows, width) };
+    const positions = of("positions", chosen);
+    const logits = of("logits", chosen, V);
 
-    bind(programs.decodeEmbed, { tokens: of("tokens", rows, width), segments: of("segments", rows, width) }, { h });
+    if (programs.decodeStep && (together || rows === 1)) {
+      const caches: Record<string, DeviceTensor> = {};
+      const updated: Record<string, DeviceTensor> = {};
+      cache.layers.forEach((own, layer) => {
+        for (const name of own ? (["keys", "values"] as const) : []) {
+          const tensor = own![name];
+          const ofRows = part(tensor, [rows, ...tensor.shape.slice(1)]);
+          caches[`caches.layer${layer}.${name}`] = ofRows;
+          updated[`updated.layer${layer}.${name}`] = ofRows;
+        }
+      });
+      const context = { last: of("last", rows), bias: of("bias", rows, H, width, slots), positions };
+      bind(programs.decodeStep, { ...ids, ...context, ...caches }, { logits, ...updated });
+      return { bindings, sequence: bindingSequence(bindings), logits, parts };
+    }
+    bind(programs.decodeEmbed, ids, { h });
     for (const { layer, project, finish } of programs.layers) {
       if (project) {
         bind(project, { h }, projected);
@@ -153,8 +171,7 @@ export function createTokenStep(
       bind(finish, project ? { h, mixed } : { h }, { next });
       [h, next] = [next, h];
     }
-    const logits = of("logits", chosen, V);
-    bind(programs.logits, { h, positions: of("positions", chosen) }, { logits });
+    bind(programs.logits, { h, positions }, { logits });
     return { bindings, sequence: bindingSequence(bindings), logits, parts };
   }
 

@@ -277,7 +277,7 @@ describe("generation under a format", () => {
       for (const { text } of texts) assert.match(text, date);
       const session = createFakeSession({ vocabSize: pieces.length });
       const settings = { maxTokens: 60, samples: 4, responseFormat };
-      const drafter = createLookupDrafter(0.05, { shortest: 1 });
+      const drafter = createLookupDrafter({ drafting: 0, verifying: 0.05 }, { shortest: 1 });
       const drafted = await generate(session, tokenizerOf(pieces), [[5, 9, 5]], settings, { drafter });
       for (const { text, finish } of drafted.texts) if (finish === "stop") assert.match(text, date);
     }
