@@ -54,13 +54,13 @@ export function createLoneDrafting(session: DecodingSession, drafter: Drafter, m
       if (followed?.text !== text) {
         followed = undefined;
         await drafter.begin([prompt], rules);
-        followed = { text, pace: createDraftPace(drafter.costPerToken) };
+        followed = { text, pace: createDraftPace(drafter.cost) };
       }
       const { pace } = followed;
       // The last token that may come needs no guess.
       const count = pace.asks() ? Math.min(maxDraftTokens, maxTokens - text.ids.length - 1) : 0;
       const row = { prompt, generated: text.ids, uniform: undrawn, row: 0 };
-      const [draft] = await drafter.propose([row], [count], [pace.wantsMore]);
+      const [draft] = await drafter.propose([row], [count], [pace]);
       const { tokens, confidences } = draft!;
       const logits = await session.extend([[text.ids.at(-1)!, ...tokens]]);
       const at = (guess: number) => logits.subarray(guess * V, (guess + 1) * V);

@@ -5,7 +5,7 @@
  */
 import { openMixedModel, openTunedModel } from "../delta/index.ts";
 import { createCpmAntSession } from "../infer/cpm-ant-session.ts";
-import { createLookupDrafter, createModelDrafter, type Drafter, draftCost } from "../infer/draft.ts";
+import { createLookupDrafter, createModelDrafter, type Drafter, guessCost } from "../infer/draft.ts";
 import { createEngine, type Engine } from "../infer/engine.ts";
 import type { TokenEvent } from "../infer/generated-row.ts";
 import { embedTexts, fillBlanks, scoreTokens } from "../infer/scoring.ts";
@@ -131,12 +131,12 @@ async function openDrafter(
   if (draft === undefined) return undefined;
   const { vocabSize } = model.config;
   const modelBytes = bytesOf(model.parameters);
-  if (draft === "lookup") return createLookupDrafter(draftCost(vocabSize, modelBytes, 0));
+  if (draft === "lookup") return createLookupDrafter(guessCost(vocabSize, modelBytes, 0));
   const vocabularyPath = (await findVocabulary(draft.path)) ?? model.vocabularyPath;
   const { config, parameters, tokenizer } = await openTextModel(runtime, draft.path, { vocabularyPath });
   checkSameVocabulary(model.tokenizer, tokenizer);
   const session = await createCpmAntSession(runtime, config, parameters, { capacityTokens: contextTokens });
-  return createModelDrafter(session, draftCost(vocabSize, modelBytes, bytesOf(parameters)));
+  return createModelDrafter(session, guessCost(vocabSize, modelBytes, bytesOf(parameters)));
 }
 
 async function answer(
