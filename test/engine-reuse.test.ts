@@ -125,8 +125,8 @@ test("states stay within their bytes", async () => {
 });
 
 for (const [name, drafterOf] of [
-  ["a model", (session: ContinuousSession) => createModelDrafter(session, 0.05)],
-  ["looking up", () => createLookupDrafter(0.01, { shortest: 1 })],
+  ["a model", (session: ContinuousSession) => createModelDrafter(session, { drafting: 0.01, verifying: 0.03 })],
+  ["looking up", () => createLookupDrafter({ drafting: 0, verifying: 0.05 }, { shortest: 1 })],
 ] as const) {
   test(`guesses by ${name} leave every text as it is, whoever comes and goes`, { timeout: 60_000 }, async () => {
     const plain = await plainTexts();
@@ -180,5 +180,5 @@ test("a text that cannot go on fails alone, also where it is guessed at", async 
     assert.equal(engine.rows, 0);
     assert.equal((await ask(engine, 1)).texts.length, 1);
   };
-  await withEngine({}, use, (session) => createModelDrafter(session, 0.05));
+  await withEngine({}, use, (session) => createModelDrafter(session, { drafting: 0.01, verifying: 0.03 }));
 });
