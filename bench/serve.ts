@@ -10,6 +10,7 @@
  */
 import { request } from "node:http";
 import { parseArgs } from "node:util";
+import { createRandom } from "../src/util/random.ts";
 import { processorMs, startServeProcess } from "../test/support/serve-process.ts";
 import { machine, median } from "./report.ts";
 
@@ -47,7 +48,10 @@ interface Timing {
 
 /** Ids that are nobody's specials: any prompt of this length costs the same, and none comes twice. */
 const promptTokens = Number(values["prompt-tokens"]);
-const promptOf = (seed: number) => Array.from({ length: promptTokens }, (_, i) => 300 + ((i * 37 + seed * 61) % 997));
+function promptOf(seed: number): number[] {
+  const random = createRandom(seed, "prompt");
+  return Array.from({ length: promptTokens }, () => 300 + random.integer(900));
+}
 
 function stream(seed: number): Promise<Timing> {
   const prompt = promptOf(seed);
