@@ -7,7 +7,8 @@
  * 1. clients of which a third vanish in the middle of their stream, some of the others read nothing for a while;
  * 2. bodies made from the OpenAPI document and spoiled, prompts that are far too long;
  * 3. the worker killed again and again under load;
- * 4. many requests, of which some leave: resident memory of server and worker over time;
+ * 4. many requests, of which some leave: memory of server and worker over time, each time after a full collection of garbage
+ *    (before it, what is resident says more about when V8 last collected than about what is held);
  * 5. SIGTERM under load.
  *
  * The model is a small random one: what is tested is what is around it. Ends with code 1 where anything is not as it must be.
@@ -19,6 +20,7 @@ import { setTimeout as wait } from "node:timers/promises";
 import { parseArgs } from "node:util";
 import fc from "fast-check";
 import { apiErrors } from "../src/serve/api-errors.ts";
+import { inspectorUrls, inspectProcess } from "../test/support/inspected-process.ts";
 import { bodiesFor } from "../test/support/request-bodies.ts";
 import { residentBytes, startServeProcess } from "../test/support/serve-process.ts";
 import { eventsOf } from "../test/support/served-model.ts";
@@ -35,11 +37,16 @@ const { values } = parseArgs({
 const [clients, bodies, requests] = [Number(values.clients), Number(values.bodies), Number(values.requests)];
 const folder = mkdtempSync(join(tmpdir(), "cpm-serve-faults-"));
 await writeSmallModel(folder);
-const server = await startServeProcess([
-  `small=${folder}`,
-  ...["--threads", "1", "--rows", "16", "--context", "128", "--max-waiting", String(Math.max(clients, 256))],
-  ...["--drain", "60s"],
-]);
+const server = await startServeProcess(
+  [
+    `small=${folder}`,
+    ...["--threads", "1", "--rows", "16", "--context", "128", "--max-waiting", String(Math.max(clients, 256))],
+    ...["--drain", "60s"],
+  ],
+  { NODE_OPTIONS: "--inspect=0" },
+);
+/** More than this a request, resident or on the heap, over the last half of the requests is a leak. */
+const leakBytes = 300;
 const faults: string[] = [];
 const expect = (is: boolean, what: string) => {
   if (is) return;
@@ -64,6 +71,14 @@ async function readStream(response: Response): Promise<string> {
     .slice(0, -1)
     .map((event) => (event as { choices: { text: string }[] }).choices[0]!.text)
     .join("");
+}
+
+/** Of the line through points by least squares. */
+function slope(points: readonly (readonly [x: number, y: number])[]): number {
+  const mean = (at: 0 | 1) => points.reduce((sum, point) => sum + point[at], 0) / points.length;
+  const [x, y] = [mean(0), mean(1)];
+  const products = points.reduce((sum, point) => sum + (point[0] - x) * (point[1] - y), 0);
+  return products / points.reduce((sum, point) => sum + (point[0] - x) ** 2, 0);
 }
 
 const metrics = async () => (await fetch(`${server.url}/metrics`)).text();
@@ -191,10 +206,12 @@ console.log(`4. ${requests} requests, one in ten leaves`);
 {
   let next = 0;
   const results = new Map<string, number>();
-  const memory: ReturnType<typeof residentBytes>[] = [];
-  const client = async () => {
-    for (let index = next++; index < requests; index = next++) {
-      if (index % Math.ceil(requests / 20) === 0) memory.push(residentBytes(server.pid));
+  // The server's own, which is told of first, and that of the worker that was started last.
+  const urls = inspectorUrls(server.log());
+  const processes = await Promise.all([urls[0]!, urls.at(-1)!].map(inspectProcess));
+  const client = async (end: number) => {
+    while (next < end) {
+      const index = next++;
       const leaving = new AbortController();
       const kind = index % 10;
       let result: string;
@@ -229,21 +246,27 @@ console.log(`4. ${requests} requests, one in ten leaves`);
     }
   };
   const startMs = performance.now();
-  await Promise.all(Array.from({ length: 32 }, client));
-  const seconds = (performance.now() - startMs) / 1000;
-  memory.push(residentBytes(server.pid));
-  console.log(`  ${[...results].map(([result, count]) => `${count} ${result}`).join(", ")} in ${seconds.toFixed(0)} s`);
-  for (const part of ["own", "children"] as const) {
-    const mebibytes = memory.map((each) => (each[part] / 2 ** 20).toFixed(0));
-    console.log(`  resident MiB of the ${part === "own" ? "server" : "worker"}: ${mebibytes.join(" ")}`);
+  const portions = 20;
+  const memory: { readonly requests: number; readonly bytes: Readonly<Record<string, number>> }[] = [];
+  for (let portion = 1; portion <= portions; portion++) {
+    const end = Math.round((portion * requests) / portions);
+    await Promise.all(Array.from({ length: 32 }, () => client(end)));
+    expect(await untilIdle(), "idle in between");
+    const [ownHeap, workerHeap] = await Promise.all(processes.map((each) => each.collectGarbage()));
+    const { own, children } = residentBytes(server.pid);
+    const bytes = { server: own, worker: children, "server's heap": ownHeap!, "worker's heap": workerHeap! };
+    memory.push({ requests: end, bytes });
   }
-  const mean = (part: typeof memory) => part.reduce((sum, { own, children }) => sum + own + children, 0) / part.length;
-  // After the first fifth, in which caches and heaps find their size, the last half against the one before it.
-  const settled = memory.slice(Math.floor(memory.length / 5));
-  const half = Math.floor(settled.length / 2);
-  const growth = mean(settled.slice(half)) / mean(settled.slice(0, half)) - 1;
-  console.log(`  second half against the first: ${(100 * growth).toFixed(1)} %`);
-  expect(growth < 0.05, "memory is flat");
+  for (const each of processes) each.close();
+  const seconds = (performance.now() - startMs) / 1000;
+  console.log(`  ${[...results].map(([result, count]) => `${count} ${result}`).join(", ")} in ${seconds.toFixed(0)} s`);
+  for (const part of Object.keys(memory[0]!.bytes)) {
+    const settled = memory.slice(portions / 2);
+    const grown = slope(settled.map((each) => [each.requests, each.bytes[part]!]));
+    const mebibytes = memory.map(({ bytes }) => (bytes[part]! / 2 ** 20).toFixed(1));
+    console.log(`  MiB of the ${part}: ${mebibytes.join(" ")}; ${grown.toFixed(0)} bytes a request over the last half`);
+    expect(grown < leakBytes, `${part}: less than ${leakBytes} bytes a request`);
+  }
   expect(
     [...results.keys()].every((result) => ["200", "400", "left"].includes(result)),
     "answers and typed refusals only",

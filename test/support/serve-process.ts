@@ -14,10 +14,15 @@ export interface ServeProcess {
   readonly ended: Promise<number | null>;
 }
 
-export async function startServeProcess(words: readonly string[]): Promise<ServeProcess> {
+/** `env` is put beside this process's own. */
+export async function startServeProcess(
+  words: readonly string[],
+  env: Readonly<Record<string, string>> = {},
+): Promise<ServeProcess> {
   const cpm = fileURLToPath(new URL("../../bin/cpm.js", import.meta.url));
   const child = spawn(process.execPath, [cpm, "serve", ...words, "--port", "0", "--json"], {
     stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, ...env },
   });
   let log = "";
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
