@@ -381,8 +381,7 @@ suite("refusals", { timeout: 120_000 }, () => {
     await refused({ prompt, temperature: -1 }, "invalid_value", "temperature");
     await refused({ prompt, n: 5 }, "invalid_value", "n");
     await refused({ prompt, model: "other" }, "model_not_found", "model");
-    await refused({ prompt, best_of: 3 }, "unsupported_parameter", "best_of");
-    await refused({ prompt, echo: true }, "unsupported_parameter", "echo");
+    await refused({ prompt, suffix: "花" }, "unsupported_parameter", "suffix");
     await refused({ prompt, what: 1 }, "unsupported_parameter", "what");
     await refused({ prompt, logit_bias: { 1200: 1 } }, "invalid_value", "logit_bias");
     await refused({ prompt, min_tokens: 9, max_tokens: 3 }, "invalid_value", "min_tokens");

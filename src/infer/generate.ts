@@ -467,6 +467,8 @@ export function editorOf(settings: GenerateOptions, tokenizer: GenerationTokeniz
   return createLogitEditor(vocabSize, {
     repetitionPenalty: settings.repetitionPenalty,
     repetitionWindow: settings.repetitionWindow,
+    presencePenalty: settings.presencePenalty,
+    frequencyPenalty: settings.frequencyPenalty,
     bias: Object.entries(settings.logitBias).map(([id, added]) => [Number(id), added] as const),
     forbidden: settings.forbiddenIds,
     forbiddenFirst: settings.allowEmpty ? [] : firstForbidden(tokenizer, endIds),

@@ -89,6 +89,16 @@ describe("createLogitEditor", () => {
     assert.deepEqual([...row], [4, -4, 4, -8, 0]);
   });
 
+  test("subtracts for presence once and for frequency each time, behind the repetition penalty", () => {
+    const row = Float32Array.of(4, -4, 4, 0);
+    const rules = { ...noRules, repetitionPenalty: 2, presencePenalty: 0.5, frequencyPenalty: 0.25 };
+    const editor = createLogitEditor(4, rules);
+    assert.equal(editor.apply(row, [0, 1, 0, 0]), true);
+    assert.deepEqual([...row], [2 - 0.5 - 0.75, -8 - 0.5 - 0.25, 4, 0]);
+    editor.restore(row);
+    assert.deepEqual([...row], [4, -4, 4, 0]);
+  });
+
   test("forbids at the first step, before minTokens, and always, whatever the bias", () => {
     const rules = {
       ...noRules,
@@ -113,6 +123,8 @@ describe("createLogitEditor", () => {
     const rules = fc.record({
       repetitionPenalty: fc.constantFrom(1, 1.3, 5),
       repetitionWindow: fc.nat(4),
+      presencePenalty: fc.constantFrom(0, 0.5),
+      frequencyPenalty: fc.constantFrom(0, -1),
       bias: fc.array(fc.tuple(id, fc.integer({ min: -9, max: 9 })), { maxLength: 4 }),
       forbidden: fc.array(id, { maxLength: 3 }),
       forbiddenFirst: fc.array(id, { maxLength: 3 }),

@@ -119,6 +119,10 @@ export interface LogitRules {
   readonly repetitionPenalty: number;
   /** How many of the last generated tokens the penalty sees; 0 is all of them. */
   readonly repetitionWindow: number;
+  /** Subtracted from the logit of each token that was generated, as OpenAI's APIs have it. Default 0. */
+  readonly presencePenalty?: number | undefined;
+  /** Subtracted as often as the token was generated. Default 0. */
+  readonly frequencyPenalty?: number | undefined;
   /** [id, number added to its logit]. */
   readonly bias: readonly (readonly [id: number, added: number])[];
   readonly forbidden: readonly number[];
@@ -133,8 +137,8 @@ export interface LogitRules {
 
 export interface LogitEditor {
   /**
-   * Changes the row in place: penalty on the generated tokens (each once, however often it came), then bias, then −∞ for
-   * what is forbidden. True if anything was touched. `generated` holds the tokens after the prompt.
+   * Changes the row in place: the repetition penalty on the generated tokens (each once, however often it came), what is
+   * subtracted for their presence and frequency, then bias, then −∞ for what is forbidden. True if anything was touched. `generated` holds the tokens after the prompt.
    */
   apply(row: Float32Array, generated: readonly number[]): boolean;
   /** Undoes the last `apply`, so that the row shows the model's own numbers again. */
@@ -144,6 +148,7 @@ export interface LogitEditor {
 /** An editor of rows of `vocabSize` logits. Ids in the rules must be below it (the caller has checked). */
 export function createLogitEditor(vocabSize: number, rules: LogitRules): LogitEditor {
   const { repetitionPenalty, repetitionWindow, bias, forbidden, forbiddenFirst, ends, minTokens, constraint } = rules;
+  const { presencePenalty = 0, frequencyPenalty = 0 } = rules;
   /** The row before a constraint changed most of it. */
   const whole = constraint === undefined ? undefined : new Float32Array(vocabSize);
   let editedIds: number[] = [];
@@ -184,6 +189,11 @@ export function createLogitEditor(vocabSize: number, rules: LogitRules): LogitEd
           const value = row[id]!;
           write(row, id, value < 0 ? value * repetitionPenalty : value / repetitionPenalty);
         }
+      }
+      if (presencePenalty !== 0 || frequencyPenalty !== 0) {
+        const counts = new Map<number, number>();
+        for (const id of generated) counts.set(id, (counts.get(id) ?? 0) + 1);
+        for (const [id, count] of counts) write(row, id, row[id]! - presencePenalty - frequencyPenalty * count);
       }
       for (const [id, added] of bias) write(row, id, row[id]! + added);
       forbid(row, forbidden);

@@ -78,6 +78,28 @@ export const GenerateOptionsSchema = z
           "重复惩罚只看最近生成的这么多词元；0 表示全部",
         ),
       ),
+    presencePenalty: z
+      .number()
+      .min(-2)
+      .max(2)
+      .default(0)
+      .meta(
+        described(
+          "Subtracted from the logits of tokens already generated; negative values favour them",
+          "从已生成词元的对数几率中减去此数；负数反而鼓励重复",
+        ),
+      ),
+    frequencyPenalty: z
+      .number()
+      .min(-2)
+      .max(2)
+      .default(0)
+      .meta(
+        described(
+          "Subtracted from the logits of tokens already generated, as often as each was",
+          "从已生成词元的对数几率中减去此数乘以它已出现的次数",
+        ),
+      ),
     beamSize: z
       .int()
       .min(1)

@@ -4,7 +4,7 @@
  */
 
 export interface ApiErrorEntry {
-  readonly status: 400 | 401 | 403 | 404 | 405 | 408 | 413 | 429 | 500 | 501 | 503 | 504;
+  readonly status: 400 | 401 | 403 | 404 | 405 | 408 | 413 | 415 | 429 | 500 | 501 | 503 | 504;
   readonly type:
     | "invalid_request_error"
     | "authentication_error"
@@ -77,6 +77,12 @@ export const apiErrors = {
     type: "invalid_request_error",
     zh: "请求体过大。",
     en: "The body is too large.",
+  },
+  unsupported_encoding: {
+    status: 415,
+    type: "invalid_request_error",
+    zh: "请求体的压缩方式不受支持，可用 gzip、deflate、br、zstd 或不压缩。",
+    en: "The body's encoding is not supported: use gzip, deflate, br, zstd or none.",
   },
   rate_limit_exceeded: {
     status: 429,

@@ -20,22 +20,35 @@ const tokenIds = z.array(tokenId).min(1).max(100_000);
 const text = z.string();
 
 const model = optional(z.string().max(200), "Name of the model, `model` or `model:delta`; by default the first one.");
-const user = optional(z.string().max(200), "Accepted for compatibility; not used.");
+const unused = "Accepted for compatibility; not used.";
+const user = optional(z.string().max(200), unused);
+/** What clients send along, and what changes no text. */
+const accepted = {
+  user,
+  metadata: optional(z.record(z.string().max(64), z.string().max(512)), unused),
+  service_tier: optional(z.enum(["auto", "default"]), unused),
+  safety_identifier: optional(z.string().max(200), unused),
+  prompt_cache_key: optional(z.string().max(200), "Accepted for compatibility: prompts are found by their tokens."),
+  store: z.literal(false).nullish().describe("Only false: nothing is stored."),
+};
+const penalty = z.number().min(-2).max(2);
 const deadline_ms = optional(
   z.int().min(1).max(3_600_000),
   "Ours: milliseconds after which the request is given up with 504, at most what the server allows.",
 );
 
 /** Parameters that OpenAI has and that only have an effect here at their neutral value. */
-export const neutralParameters: ReadonlySet<string> = new Set([
-  "best_of",
-  "echo",
-  "frequency_penalty",
-  "presence_penalty",
-  "suffix",
-  "dimensions",
-]);
-const zero = z.literal(0).nullish().describe("Only 0 is supported.");
+export const neutralParameters: ReadonlySet<string> = new Set(["suffix", "dimensions", "store"]);
+
+/** What to do instead of what is refused. */
+export const parameterHints: Readonly<Record<string, string>> = {
+  tools: "The model calls no functions; response_format with a JSON Schema makes it fill in their arguments.",
+  tool_choice: "The model calls no functions.",
+  functions: "The model calls no functions; response_format with a JSON Schema makes it fill in their arguments.",
+  use_beam_search: "best_of chooses among drawn texts.",
+  suffix: "/v1/fill completes what is missing inside a text.",
+  dimensions: "Vectors are as wide as the model.",
+};
 
 const responseFormat = z.discriminatedUnion("type", [
   z.strictObject({ type: z.literal("text") }),
@@ -85,10 +98,12 @@ const generation = {
     "`include_usage`: a last chunk with the usage.",
   ),
   response_format: optional(responseFormat, "What form the text must have. Ours: `regex` and `grammar`."),
-  presence_penalty: zero,
-  frequency_penalty: zero,
+  stop_token_ids: optional(z.array(tokenId).max(64), "As vLLM has it: token ids that end a text as `</s>` does."),
+  ignore_eos: optional(z.boolean(), "As vLLM has it: no end before `max_tokens`, unless by `stop`."),
+  presence_penalty: optional(penalty, "Subtracted from the logits of tokens already generated. Default 0."),
+  frequency_penalty: optional(penalty, "The same times how often the token was generated. Default 0."),
   deadline_ms,
-  user,
+  ...accepted,
 };
 
 const maxTokens = z.int().min(1).max(1_000_000);
@@ -97,13 +112,19 @@ export const completionRequest = z.strictObject({
   prompt: z
     .union([text, z.array(text).min(1).max(maxPrompts), tokenIds, z.array(tokenIds).min(1).max(maxPrompts)])
     .describe("A text, several, or token ids (`<s>` is put in front where it is missing)."),
-  max_tokens: optional(maxTokens, "Default 100, or what fits."),
+  max_tokens: optional(z.int().min(0).max(1_000_000), "Default 100, or what fits. 0, only with `echo`: no text."),
   logprobs: optional(
     z.int().min(0).max(maxTopLogprobs),
     "Log probabilities of the tokens, and of this many most probable ones at each place.",
   ),
-  echo: z.literal(false).nullish().describe("Only false is supported: /score gives the log probabilities of a text."),
-  best_of: z.literal(1).nullish().describe("Only 1 is supported."),
+  echo: optional(
+    z.boolean(),
+    "The prompt in front of each text; with `logprobs`, its tokens' too, as /score has them.",
+  ),
+  best_of: optional(
+    z.int().min(1).max(maxSamples),
+    "Texts that are generated for each prompt, of which the `n` with the highest mean log probability are given. Default n.",
+  ),
   suffix: z.literal("").nullish().describe("Not supported: /v1/fill completes what is missing inside a text."),
   ...generation,
 });

@@ -4,12 +4,15 @@ import { ApiError, errorBody } from "./api-errors.ts";
 import {
   type ChatRequest,
   type CompletionChoice,
+  type CompletionRequest,
   chatAnswer,
   chatChunk,
   chatRequest,
   completionAnswer,
   completionRequest,
 } from "./api-schemas.ts";
+import type { Outcome } from "./dispatcher.ts";
+import { echoPrompts } from "./echoed-prompts.ts";
 import { defineEndpoint, type Endpoint, type Exchange, type ModelDirectory, streamed } from "./endpoint.ts";
 import { createEventWriter } from "./event-writer.ts";
 import type { ServedModel } from "./served-model.ts";
@@ -72,6 +75,8 @@ async function stream(
   settings: RunSettings & StreamHooks,
   form: ChunkForm,
   withUsage: boolean,
+  /** Of what was done for the request before. */
+  before: readonly Pick<Outcome, "work" | "queueMs">[] = [],
 ): Promise<typeof streamed> {
   const writer = createEventWriter(exchange.outgoing, {
     headers: exchange.headers,
@@ -92,7 +97,7 @@ async function stream(
       }
       if (event.text !== "" || event.finish !== null || event.id !== null) writer.send(form.chunk(choice, event));
     });
-    const usage = accountFor(model, outcomes, exchange, settings);
+    const usage = accountFor(model, [...outcomes, ...before], exchange, settings);
     if (withUsage) writer.send(form.closing(usage));
     writer.end(true);
   } catch (error) {
@@ -140,9 +145,16 @@ export function completionEndpoints(
     chunk: completionAnswer,
     async handle(body, exchange) {
       const model = directory.find(body.model);
-      const prompts = promptList(body.prompt).map((prompt) => promptIds(prompt, model, "prompt"));
+      const given = promptList(body.prompt);
+      const prompts = given.map((prompt) => promptIds(prompt, model, "prompt"));
       const topLogprobs = body.logprobs ?? 0;
-      const options = settingsOf(body, model, prompts, { maxTokens: body.max_tokens, defaultTokens: 100, topLogprobs });
+      const shown = body.n ?? 1;
+      checkCompletion(body, shown);
+      const options = settingsOf({ ...body, n: body.best_of ?? shown }, model, prompts, {
+        maxTokens: body.max_tokens === 0 ? 1 : body.max_tokens,
+        defaultTokens: 100,
+        topLogprobs,
+      });
       const run = { prompts, settings: options, deadlineMs: deadlineOf(body, settings) };
       const head = {
         id: `cmpl-${exchange.id}`,
@@ -156,37 +168,59 @@ export function completionEndpoints(
       const withLogprobs = body.logprobs != null;
       const logprobsOf = (tokens: Parameters<typeof completionLogprobs>[0], offset?: number) =>
         withLogprobs ? completionLogprobs(tokens, model.tokenizer, topLogprobs > 0, offset) : null;
+      const echoSettings = { topLogprobs: withLogprobs ? topLogprobs : undefined, deadlineMs: run.deadlineMs };
+      const echo = body.echo === true ? await echoPrompts(model, given, prompts, echoSettings, exchange) : undefined;
       if (body.stream === true) {
         const offsets: number[] = [];
+        const chunkOf = (
+          choice: number,
+          text: string,
+          tokens: Parameters<typeof completionLogprobs>[0],
+          finish = "",
+        ) => {
+          const logprobs = logprobsOf(tokens, offsets[choice]);
+          for (const token of logprobs?.tokens ?? []) offsets[choice] = (offsets[choice] ?? 0) + token.length;
+          const choices = [{ index: choice, text, logprobs, finish_reason: finish === "" ? null : finish }];
+          return { ...head, choices, ...(body.stream_options?.include_usage && { usage: null }) };
+        };
         return await stream(
           model,
           run,
           exchange,
           settings,
           {
-            opening: () => undefined,
+            opening(choice) {
+              const prompt = echo?.echoed[Math.floor(choice / shown)];
+              return prompt && chunkOf(choice, prompt.text, prompt.tokens);
+            },
             chunk(choice, { id, text, logprob, top, finish }) {
               const tokens = id === null || logprob === null ? [] : [{ id, logprob, top }];
-              const logprobs = logprobsOf(tokens, offsets[choice]);
-              for (const token of logprobs?.tokens ?? []) offsets[choice] = (offsets[choice] ?? 0) + token.length;
-              const choices = [{ index: choice, text, logprobs, finish_reason: finishOf(finish) }];
-              return { ...head, choices, ...(body.stream_options?.include_usage && { usage: null }) };
+              return chunkOf(choice, text, tokens, finishOf(finish) ?? "");
             },
             closing: (usage) => ({ ...head, choices: [], usage, cpm }),
           },
           body.stream_options?.include_usage === true,
+          echo && withoutPrompts(echo.outcomes),
         );
       }
-      const { texts, outcomes } = await runTexts(model, run, exchange, tokenWatch(model, exchange, settings));
-      const choices = texts.map(
-        (text, index): CompletionChoice => ({
+      const watch = tokenWatch(model, exchange, settings);
+      const generated = body.max_tokens === 0 ? undefined : await runTexts(model, run, exchange, watch);
+      const texts = prompts.flatMap((_, prompt): readonly (GeneratedText | undefined)[] => {
+        const own = generated?.texts.slice(prompt * options.samples, (prompt + 1) * options.samples);
+        return own === undefined ? Array(shown).fill(undefined) : bestTexts(own, shown);
+      });
+      const choices = texts.map((text, index): CompletionChoice => {
+        const prompt = echo?.echoed[Math.floor(index / shown)];
+        return {
           index,
-          text: text.text,
-          logprobs: logprobsOf(tokensOf(text)),
-          finish_reason: finishOf(text.finish),
-        }),
-      );
-      if (exchange.logTexts) exchange.log.texts = texts.map(({ text }) => text);
+          text: (prompt?.text ?? "") + (text?.text ?? ""),
+          logprobs: logprobsOf([...(prompt?.tokens ?? []), ...(text ? tokensOf(text) : [])]),
+          finish_reason: text ? finishOf(text.finish) : "length",
+        };
+      });
+      if (exchange.logTexts) exchange.log.texts = choices.map(({ text }) => text);
+      const scoring = echo?.outcomes ?? [];
+      const outcomes = generated ? [...generated.outcomes, ...withoutPrompts(scoring)] : scoring;
       return { ...head, choices, usage: accountFor(model, outcomes, exchange, settings), cpm };
     },
   });
@@ -265,6 +299,29 @@ export function completionEndpoints(
     },
   });
   return [completions, chat];
+}
+
+/** What the schema alone cannot say of a completion. */
+function checkCompletion({ best_of, stream, echo, max_tokens }: CompletionRequest, shown: number): void {
+  const refuse = (param: string, what: string) => {
+    throw new ApiError("invalid_value", { param, detail: `${param}: ${what}.` });
+  };
+  if (best_of != null && best_of < shown) refuse("best_of", `at least ${shown}, as n`);
+  if (best_of != null && best_of > shown && stream) refuse("best_of", "more than n cannot be streamed");
+  if (max_tokens === 0 && !echo) refuse("max_tokens", "0 only with echo");
+  if (max_tokens === 0 && stream) refuse("max_tokens", "0 cannot be streamed");
+}
+
+/** Of the texts of a prompt those with the highest mean log probability of a token, from the best; all in their order. */
+function bestTexts(texts: readonly GeneratedText[], count: number): readonly GeneratedText[] {
+  if (count === texts.length) return texts;
+  const mean = ({ logprobs }: GeneratedText) => logprobs.reduce((sum, each) => sum + each, 0) / (logprobs.length || 1);
+  return [...texts].sort((a, b) => mean(b) - mean(a) || a.sample - b.sample).slice(0, count);
+}
+
+/** The time of passes over prompts that are counted already, as those that texts were generated from. */
+function withoutPrompts(outcomes: readonly Pick<Outcome, "work" | "queueMs">[]) {
+  return outcomes.map(({ work, queueMs }) => ({ queueMs, work: { ...work, promptTokens: 0 } }));
 }
 
 function tokensOf({ ids, logprobs, top }: GeneratedText) {

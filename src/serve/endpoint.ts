@@ -3,7 +3,7 @@ import type { ServerResponse } from "node:http";
 import type { z } from "zod";
 import { ApiError, type ApiLanguage } from "./api-errors.ts";
 import type { Scope } from "./api-keys.ts";
-import { neutralParameters } from "./api-schemas.ts";
+import { neutralParameters, parameterHints } from "./api-schemas.ts";
 import { mixedModel } from "./delta-mix.ts";
 import type { ServedModel } from "./served-model.ts";
 
@@ -56,10 +56,13 @@ export function parseBody<S extends z.ZodType>(schema: S, body: unknown): z.outp
   const issue = parsed.error.issues[0]!;
   const path = issue.path.map(String);
   if (issue.code === "unrecognized_keys") {
-    throw new ApiError("unsupported_parameter", { param: [...path, issue.keys[0]!].join(".").slice(0, 200) });
+    const param = [...path, issue.keys[0]!].join(".").slice(0, 200);
+    throw new ApiError("unsupported_parameter", { param, detail: parameterHints[param] });
   }
   const param = path.join(".") || undefined;
-  if (param !== undefined && neutralParameters.has(param)) throw new ApiError("unsupported_parameter", { param });
+  if (param !== undefined && neutralParameters.has(param)) {
+    throw new ApiError("unsupported_parameter", { param, detail: parameterHints[param] });
+  }
   throw new ApiError("invalid_value", { param, detail: `${param ?? "The body"}: ${issue.message}.` });
 }
 

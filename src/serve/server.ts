@@ -17,6 +17,7 @@ import { createMetrics } from "./metrics.ts";
 import { openApiDocument } from "./openapi.ts";
 import { createRateLimiter } from "./rate-limit.ts";
 import { readingEndpoints } from "./reading-endpoints.ts";
+import { readJson } from "./request-body.ts";
 import type { ServedModel } from "./served-model.ts";
 
 export interface ApiServerOptions {
@@ -44,14 +45,12 @@ export interface ApiServerOptions {
 export interface ApiServer {
   readonly url: string;
   readonly port: number;
-  /** Refuses what is new, lets the rest finish for so long, then ends everything. */
+  /** Refuses what is new, lets the rest finish for so long, then ends everything. Once: later calls wait for the first. */
   drain(graceMs: number): Promise<void>;
 }
 
 type Env = { Bindings: HttpBindings };
 
-/** A body that does not arrive within this time is given up. */
-const bodyTimeoutMs = 30_000;
 const secondsBounds = [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60];
 const tokenSecondsBounds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1];
 
@@ -85,25 +84,27 @@ export async function startApiServer(options: ApiServerOptions): Promise<ApiServ
   ) as Server;
   server.on("error", reject);
   const { port } = await promise;
+  let drained: Promise<void> | undefined;
+  async function drain(graceMs: number): Promise<void> {
+    state.draining = true;
+    log("draining", {
+      grace_ms: graceMs,
+      open: options.models.reduce((sum, model) => sum + model.dispatcher.open, 0),
+    });
+    await Promise.all(options.models.map((model) => model.dispatcher.drain(graceMs)));
+    // Answers that are on their way out get a moment to arrive.
+    const closed = new Promise<void>((done) => server.close(() => done()));
+    server.closeIdleConnections();
+    const cut = setTimeout(() => server.closeAllConnections(), 1000);
+    await closed;
+    clearTimeout(cut);
+    log("stopped", {});
+  }
   const shown = host === "0.0.0.0" || host === "::" ? "localhost" : host.includes(":") ? `[${host}]` : host;
   return {
     url: `http://${shown}:${port}`,
     port,
-    async drain(graceMs) {
-      state.draining = true;
-      log("draining", {
-        grace_ms: graceMs,
-        open: options.models.reduce((sum, model) => sum + model.dispatcher.open, 0),
-      });
-      await Promise.all(options.models.map((model) => model.dispatcher.drain(graceMs)));
-      // Answers that are on their way out get a moment to arrive.
-      const closed = new Promise<void>((done) => server.close(() => done()));
-      server.closeIdleConnections();
-      const cut = setTimeout(() => server.closeAllConnections(), 1000);
-      await closed;
-      clearTimeout(cut);
-      log("stopped", {});
-    },
+    drain: (graceMs) => (drained ??= drain(graceMs)),
   };
 }
 
@@ -162,8 +163,13 @@ function apiApp(
     const { incoming, outgoing } = c.env as { incoming: IncomingMessage; outgoing: ServerResponse };
     const id = randomUUID();
     const language = languageOf(c.req.header("Accept-Language"));
-    const headers = { "X-Request-Id": id, "X-Content-Type-Options": "nosniff", ...corsHeaders(c.req.header("Origin")) };
-    const fields: Record<string, unknown> = {};
+    const named = requestIdOf(c);
+    const headers = {
+      "X-Request-Id": named ?? id,
+      "X-Content-Type-Options": "nosniff",
+      ...corsHeaders(c.req.header("Origin")),
+    };
+    const fields: Record<string, unknown> = { ...(named !== undefined && { client_request: named }) };
     const left = new AbortController();
     outgoing.once("close", () => {
       if (!outgoing.writableFinished) left.abort(new DOMException("the client has left", "AbortError"));
@@ -227,6 +233,7 @@ function apiApp(
     }
   };
 
+  const allowed = allowedMethods(endpoints);
   const app = new Hono<Env>();
   app.use(async (c, next) => {
     if (c.req.url.length > 2048)
@@ -236,7 +243,7 @@ function apiApp(
         ...corsHeaders(c.req.header("Origin")),
         "Access-Control-Allow-Methods": "GET, POST, OPTIONS",
         "Access-Control-Allow-Headers":
-          "Authorization, Content-Type, Accept-Language, OpenAI-Organization, OpenAI-Project",
+          "Authorization, Content-Type, Content-Encoding, Accept-Language, OpenAI-Organization, OpenAI-Project, X-Request-Id",
         "Access-Control-Max-Age": "600",
       });
     }
@@ -248,7 +255,8 @@ function apiApp(
   const fresh = { "Cache-Control": "no-store" };
   app.get("/openapi.json", (c) => c.json(document, 200, { ...fresh, ...corsHeaders(c.req.header("Origin")) }));
   app.get("/health/live", (c) => c.json({ status: "ok" }, 200, fresh));
-  app.get("/health/ready", (c) => {
+  // Two names: what users of other servers look for, and what probes are told apart by.
+  app.on("GET", ["/health", "/health/ready"], (c) => {
     const missing = models.filter(({ dispatcher }) => dispatcher.pool.states.every(({ ready }) => !ready));
     const ready = !state.draining && missing.length === 0;
     const status = state.draining ? "draining" : ready ? "ok" : "no worker";
@@ -257,10 +265,13 @@ function apiApp(
   app.get("/metrics", (c) =>
     c.text(metrics.text(), 200, { ...fresh, "Content-Type": "text/plain; version=0.0.4; charset=utf-8" }),
   );
-  const paths = new Set(endpoints.filter(({ path }) => !path.includes(":")).map(({ path }) => path));
   app.notFound((c) => {
-    const code = paths.has(c.req.path) ? "method_not_allowed" : "not_found";
-    return refuse(c, new ApiError(code), languageOf(c.req.header("Accept-Language")));
+    const methods = allowed(c.req.path);
+    if (methods === undefined) return refuse(c, new ApiError("not_found"));
+    if (c.req.method === "OPTIONS") return c.body(null, 204, { Allow: methods });
+    const response = refuse(c, new ApiError("method_not_allowed"));
+    response.headers.set("Allow", methods);
+    return response;
   });
   app.onError((error, c) => {
     log("internal_error", { error: error.stack ?? String(error) });
@@ -269,11 +280,30 @@ function apiApp(
   return app;
 }
 
+/** What a path takes, for `Allow`; undefined for paths that there are not. */
+function allowedMethods(endpoints: readonly Endpoint[]): (path: string) => string | undefined {
+  const own = ["/openapi.json", "/health", "/health/live", "/health/ready", "/metrics"];
+  const known = [
+    ...endpoints.map(({ path, method }) => ({ path, method })),
+    ...own.map((path) => ({ path, method: "get" })),
+  ];
+  const patterns = known.map(({ path, method }) => ({
+    pattern: new RegExp(`^${path.replaceAll(".", "\\.").replaceAll(/:\w+/g, "[^/]+")}$`),
+    methods: method === "get" ? "GET, HEAD, OPTIONS" : "POST, OPTIONS",
+  }));
+  return (path) => patterns.find(({ pattern }) => pattern.test(path))?.methods;
+}
+
+/** The name that a client gave its request, where it is one that may stand in a log. */
+function requestIdOf(c: Context<Env>): string | undefined {
+  return /^[\w.:+/=-]{1,128}$/.exec(c.req.header("X-Request-Id") ?? "")?.[0];
+}
+
 function refuse(
   c: Context<Env>,
   error: ApiError,
   language = languageOf(c.req.header("Accept-Language")),
-  headers: Record<string, string> = { "X-Request-Id": randomUUID() },
+  headers: Record<string, string> = { "X-Request-Id": requestIdOf(c) ?? randomUUID() },
 ): Response {
   const { retryAfterSeconds } = error.details;
   return c.json(errorBody(error, language), error.status, {
@@ -283,50 +313,6 @@ function refuse(
     ...(error.code === "invalid_api_key" && { "WWW-Authenticate": "Bearer" }),
     ...(error.code === "request_timeout" && { Connection: "close" }),
   });
-}
-
-/** Reads a body and parses it. Throws ApiError `request_too_large`, `request_timeout` or `invalid_json`. */
-async function readJson(incoming: IncomingMessage, maxBytes: number): Promise<unknown> {
-  const body = await readBody(incoming, maxBytes);
-  try {
-    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(body));
-  } catch {
-    throw new ApiError("invalid_json");
-  }
-}
-
-/** By hand: leaving an iterator over the request early would close the connection before the refusal is out. */
-function readBody(incoming: IncomingMessage, maxBytes: number): Promise<Buffer> {
-  return new Promise((resolve, reject) => {
-    // The rest of a body that is too large is read and thrown away (until the server's limit of time): a connection that
-    // is closed while the client still writes may take the refusal with it.
-    const refuseSize = () => {
-      incoming.resume();
-      reject(tooLarge(maxBytes));
-    };
-    if (Number(incoming.headers["content-length"] ?? 0) > maxBytes) return refuseSize();
-    const chunks: Buffer[] = [];
-    let bytes = 0;
-    const settle = (act: () => void) => {
-      clearTimeout(late);
-      incoming.off("data", onData).off("end", onEnd).off("error", onError).off("close", onClose);
-      act();
-    };
-    const onData = (chunk: Buffer) => {
-      bytes += chunk.length;
-      if (bytes > maxBytes) settle(refuseSize);
-      else chunks.push(chunk);
-    };
-    const onEnd = () => settle(() => resolve(Buffer.concat(chunks)));
-    const onError = (error: Error) => settle(() => reject(error));
-    const onClose = () => settle(() => reject(new DOMException("the client has left", "AbortError")));
-    const late = setTimeout(() => settle(() => reject(new ApiError("request_timeout"))), bodyTimeoutMs);
-    incoming.on("data", onData).on("end", onEnd).on("error", onError).on("close", onClose);
-  });
-}
-
-function tooLarge(maxBytes: number): ApiError {
-  return new ApiError("request_too_large", { detail: `At most ${maxBytes} bytes.` });
 }
 
 /** What `/metrics` shows. */

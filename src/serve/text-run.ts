@@ -41,6 +41,10 @@ type GenerationFields = Partial<
     | "logit_bias"
     | "stop"
     | "min_tokens"
+    | "stop_token_ids"
+    | "ignore_eos"
+    | "presence_penalty"
+    | "frequency_penalty"
     | "response_format"
   >
 >;
@@ -78,9 +82,14 @@ export function settingsOf(
   const samples = body.n ?? 1;
   if (samples > model.rows)
     throw new ApiError("invalid_value", { param: "n", detail: `n: at most ${model.rows} on this server.` });
-  const outside = Object.keys(body.logit_bias ?? {}).find((id) => Number(id) >= model.config.vocabSize);
-  if (outside !== undefined)
-    throw new ApiError("invalid_value", { param: "logit_bias", detail: `logit_bias: there is no token ${outside}.` });
+  for (const [param, ids] of [
+    ["logit_bias", Object.keys(body.logit_bias ?? {}).map(Number)],
+    ["stop_token_ids", body.stop_token_ids ?? []],
+  ] as const) {
+    const outside = ids.find((id) => id >= model.config.vocabSize);
+    if (outside !== undefined)
+      throw new ApiError("invalid_value", { param, detail: `${param}: there is no token ${outside}.` });
+  }
   const tokens = maxTokens ?? Math.min(defaultTokens, room);
   const minTokens = body.min_tokens ?? 0;
   if (minTokens > tokens)
@@ -92,7 +101,10 @@ export function settingsOf(
   return parseGenerateOptions({
     mode: body.temperature === 0 ? "greedy" : "sample",
     maxTokens: tokens,
-    minTokens,
+    minTokens: body.ignore_eos ? tokens : minTokens,
+    stopIds: body.stop_token_ids ?? [],
+    ...(body.presence_penalty != null && { presencePenalty: body.presence_penalty }),
+    ...(body.frequency_penalty != null && { frequencyPenalty: body.frequency_penalty }),
     ...(body.temperature != null && { temperature: body.temperature }),
     ...(body.top_p != null && { topP: body.top_p }),
     ...(body.top_k != null && { topK: body.top_k }),
