@@ -37,6 +37,50 @@ test("the predicted memory is within 15 % of a process's", { skip: process.platf
   assert.ok(Math.abs(plan.totalBytes / peak - 1) < 0.15, `${plan.totalBytes} planned, ${peak} measured`);
 });
 
+test("tuning: the predicted memory is within 15 % of a process's, packed bases and adapters too", {
+  skip: process.platform !== "linux",
+}, async () => {
+  const bench = fileURLToPath(new URL("../bench/memory.ts", import.meta.url));
+  const { stdout } = await run(process.execPath, [bench, "--only", "5m 1 256 none lora"]);
+  const rows = [...stdout.matchAll(/measured +(\d+) MiB, +(-?[\d.]+) %; tensors +\d+ MiB \((\w+)/g)];
+  assert.equal(rows.length, 1, stdout);
+  for (const [, , off, tensors] of rows) {
+    assert.ok(Math.abs(Number(off)) < 15, stdout);
+    assert.equal(tensors, "exact");
+  }
+});
+
+test("tuning: a base of 4 bits takes less, the delta alone has gradients; plan and dry run agree", async () => {
+  const words = ["plan", "--preset", "mini", "--method", "lora", "--rows", "2", "--length", "128", "--json"];
+  const planned = async (...more: string[]) => {
+    const { code, stdout, stderr } = await runCli([...words, ...more]);
+    assert.equal(code, 0, stderr);
+    return JSON.parse(stdout);
+  };
+  const [plain, packed] = [await planned(), await planned("--base", "int4")];
+  assert.equal(plain.memory.bytes.gradients, plain.trained * 4);
+  assert.ok(plain.memory.bytes.weights > 4 * plain.memory.parameters);
+  assert.ok(packed.memory.bytes.weights < 0.25 * plain.memory.bytes.weights);
+  const whole = await planMemory(preset("mini"), { rows: 2, columns: 128, recompute: "none" });
+  assert.ok(plain.memory.totalBytes < 0.6 * whole.totalBytes);
+  const dry = await runCli([
+    "tune",
+    "--dry-run",
+    "--preset",
+    "mini",
+    "--method",
+    "lora",
+    "--rows",
+    "2",
+    "--length",
+    "128",
+    "--json",
+  ]);
+  const { memory, trained } = JSON.parse(dry.stdout);
+  assert.equal(trained, plain.trained);
+  assert.equal(memory.tensorBytes, plain.memory.tensorBytes);
+});
+
 test("a run that does not fit is refused, one that barely fits is tight", async () => {
   const plan = await planMemory(preset("tiny"), { rows: 8, columns: 128, recompute: "none" });
   assert.equal(checkMemory(plan, 2 * plan.totalBytes), "fits");

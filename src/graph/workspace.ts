@@ -41,6 +41,8 @@ export function intermediateBuffers(graph: Graph, sizes: DimValues): Interval[] 
   graph.nodes.forEach((node, at) => {
     const needs = scratch[node.operator.name];
     if (needs) open.push({ bytes: needs * tensorBytes(node.inputs[0]!, sizes), from: at, to: at });
+    const unpacked = unpackedBytes(node, sizes);
+    if (unpacked > 0) open.push({ bytes: unpacked, from: at, to: at });
     for (const tensor of node.outputs) {
       if (outputs.has(tensor) || node.operator.name === "input" || node.operator.name === "constant") continue;
       const end = Math.max(at, lastUse.get(tensor) ?? at);
@@ -58,6 +60,17 @@ export function intermediateBuffers(graph: Graph, sizes: DimValues): Interval[] 
     }
   });
   return open.filter(({ bytes }) => bytes > 0);
+}
+
+/**
+ * What a packed weight becomes inside its product, which takes it in float32. The runtime's arena grows by several times that,
+ * more so at 4 bits, where numbers are first spread to a byte each: fitted to what bench/memory.ts measures.
+ */
+function unpackedBytes({ operator, inputs, attributes }: Node, sizes: DimValues): number {
+  if (operator.name !== "quantizedMatmul") return 0;
+  const { bits } = attributes as { readonly bits: 4 | 8 };
+  const elements = (tensorBytes(inputs[1]!, sizes) * 8) / bits;
+  return (bits === 8 ? 2 : 3) * 4 * elements;
 }
 
 interface Buffer {

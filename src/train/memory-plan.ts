@@ -6,6 +6,8 @@
  * numbers stand for it, fitted to what was measured (bench/memory.ts): the arena in which programs keep intermediate
  * values, and the process itself.
  */
+
+import type { Delta } from "../delta/index.ts";
 import {
   createPlanningRuntime,
   intermediateBuffers,
@@ -13,11 +15,14 @@ import {
   peakBytes,
   productFlops,
 } from "../graph/index.ts";
+import { hasPacked, isPacked } from "../infer/weight-ports.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { trainingFlops } from "../model/flops.ts";
 import { parameterCount, parameterTable } from "../model/parameters.ts";
+import type { DType } from "../runtime/dtype.ts";
+import type { DeviceTensor, Runtime } from "../runtime/runtime.ts";
 import { ConfigError } from "../util/error.ts";
-import { arenaLayout, createArena } from "./arena.ts";
+import { type Arena, arenaLayout, createArena } from "./arena.ts";
 import { groupOf, type OptimizerOptions } from "./optimizer-options.ts";
 import { createTrainingStep, type TrainingStepOptions } from "./step.ts";
 
@@ -28,6 +33,8 @@ import { createTrainingStep, type TrainingStepOptions } from "./step.ts";
 const arenaGrowth = 1.35;
 /** Native code, compiled programs, the growth of JavaScript's heap and of the allocator's. */
 const processBytes = 58 * 2 ** 20;
+/** And what it takes more where weights are packed: other kernels, the copies that the base's hash is read from. */
+const packedProcessBytes = 24 * 2 ** 20;
 /** Rows with many targets come: where several samples make a batch, its share of targets stays below this. */
 const usualTargetShare = 0.75;
 
@@ -43,9 +50,20 @@ export interface MemoryPlanOptions extends TrainingStepOptions {
   readonly validation?: boolean | undefined;
   /** Tokens of a sample that the model writes during training. */
   readonly sampleTokens?: number | undefined;
+  /** A delta is trained, and not the model. */
+  readonly tuned?: PlannedTuning | undefined;
+}
+
+export interface PlannedTuning {
+  readonly delta: Delta;
+  /** The base as it is loaded: a tensor for each parameter, or its parts where it is packed. */
+  readonly base: ReadonlyMap<string, { readonly dtype: DType; readonly shape: readonly number[] }>;
+  /** As `tunedDelta` takes it: whole numbers stand beside a base of 8 bits. */
+  readonly products?: "float32" | "int8" | undefined;
 }
 
 export interface MemoryParts {
+  /** In tuning the base's and the delta's. A base is mapped from its file and read whole, so it counts. */
   readonly weights: number;
   readonly gradients: number;
   /** First and second moments. */
@@ -81,20 +99,27 @@ export interface MemoryPlan {
 }
 
 /** Plans a run; allocates nothing of the model's size. */
-export async function planMemory(config: ModelConfig, options: MemoryPlanOptions): Promise<MemoryPlan> {
-  const { rows, columns, optimizer, accumulate = 1 } = options;
+export async function planMemory(base: ModelConfig, options: MemoryPlanOptions): Promise<MemoryPlan> {
+  const { rows, columns, optimizer, accumulate = 1, tuned } = options;
+  const config = tuned?.delta.grafts.config ?? base;
   const textPositions = rows * (columns - config.promptLength);
   const targets = options.targets ?? Math.ceil(usualTargetShare * textPositions);
   const runtime = createPlanningRuntime();
-  const parameters = parameterTable(config);
+  const frozen = tuned === undefined ? new Map<string, DeviceTensor>() : frozenTensors(runtime, tuned);
+  const frozenBytes = runtime.memory().tensorBytes;
+  const parameters = tuned?.delta.parameters.filter((parameter) => !parameter.frozen) ?? parameterTable(config);
   const groups = optimizer?.groups ?? [];
   const layout = arenaLayout(parameters, groups.length > 0 ? groupOf(groups, parameters) : undefined);
   const arenaBytes = layout.elements * 4;
-  const arenas = [createArena(runtime, layout), createArena(runtime, layout)] as const;
-  const step = await createTrainingStep(runtime, config, ...arenas, options);
+  const values = createArena(runtime, layout);
+  const gradients = createArena(runtime, layout);
+  const beforeStep = runtime.allocations.length;
+  const withFrozen = (arena: Arena) => ({ tensors: new Map([...frozen, ...arena.tensors]) });
+  const stepOptions = { ...options, grafts: tuned?.delta.grafts };
+  const step = await createTrainingStep(runtime, base, withFrozen(values), gradients, stepOptions);
   let activations = 0;
   let batch = 0;
-  for (const { bytes, ports } of runtime.allocations.slice(arenas.length)) {
+  for (const { bytes, ports } of runtime.allocations.slice(beforeStep)) {
     const isKept = [...ports].some((name) => name.startsWith("residual.") || name === "h" || name === "next");
     if (isKept) activations += bytes;
     else batch += bytes;
@@ -111,14 +136,17 @@ export async function planMemory(config: ModelConfig, options: MemoryPlanOptions
   }
   if (options.validation) {
     const judging = createPlanningRuntime();
-    await createTrainingStep(judging, config, createArena(judging, layout), undefined, options);
+    const others = tuned === undefined ? new Map<string, DeviceTensor>() : frozenTensors(judging, tuned);
+    const all = { tensors: new Map([...others, ...createArena(judging, layout).tensors]) };
+    await createTrainingStep(judging, base, all, undefined, stepOptions);
     const alone = judging.programs.find(({ graph }) => graph.name === "loss.alone");
-    if (alone) workspace += peakBytes(intermediateBuffers(alone.graph, new Map([["M", textPositions]])));
+    const judged = tuned === undefined ? textPositions : targets;
+    if (alone) workspace += peakBytes(intermediateBuffers(alone.graph, new Map([["M", judged]])));
   }
   step.dispose();
   const kept = optimizer?.ema ? 1 : 0;
   const bytes: MemoryParts = {
-    weights: arenaBytes,
+    weights: frozenBytes + arenaBytes,
     gradients: arenaBytes,
     moments: 2 * arenaBytes,
     average: kept * arenaBytes,
@@ -127,19 +155,37 @@ export async function planMemory(config: ModelConfig, options: MemoryPlanOptions
     workspace: Math.ceil(arenaGrowth * workspace),
     snapshot: options.snapshot ? (3 + kept) * arenaBytes : 0,
     keyValueCache: options.sampleTokens ? cacheBytes(config, options.sampleTokens) : 0,
-    process: processBytes,
+    process: processBytes + (hasPacked(frozen) ? packedProcessBytes : 0),
   };
+  // A delta's step has two of the three passes over the products: nothing is differentiated for the base's weights.
+  const passes = tuned === undefined ? 1 : 2 / 3;
   return {
-    parameters: parameterCount(config),
+    parameters: parameterCount(base),
     bytes,
     totalBytes: Object.values(bytes).reduce((sum, part) => sum + part, 0),
-    tensorBytes: (4 + kept) * arenaBytes + activations + batch,
+    tensorBytes: frozenBytes + (4 + kept) * arenaBytes + activations + batch,
     largestProgram,
     flops: {
-      model: accumulate * trainingFlops(config, { rows, columns, headPositions: targets }),
+      model: accumulate * passes * trainingFlops(config, { rows, columns, headPositions: targets }),
       executed: accumulate * executed,
     },
   };
+}
+
+/** What tuning reads and does not train, as `tunedDelta` has it. */
+function frozenTensors(runtime: Runtime, { delta, base, products }: PlannedTuning): Map<string, DeviceTensor> {
+  const tensors = new Map<string, DeviceTensor>();
+  for (const [name, { dtype, shape }] of base) tensors.set(name, runtime.allocate(dtype, shape));
+  for (const { name, shape, frozen } of delta.parameters) {
+    if (frozen) tensors.set(name, runtime.allocate("float32", shape));
+  }
+  if (products !== "int8") return tensors;
+  for (const { name, shape } of parameterTable(delta.base)) {
+    if (!isPacked(tensors, name)) continue;
+    tensors.set(`${name}.signed`, runtime.allocate("int8", shape));
+    tensors.set(`${name}.channel`, runtime.allocate("float32", [shape[0]!]));
+  }
+  return tensors;
 }
 
 /** Those programs are there twice where gradients are added up: one writes, one adds. */

@@ -10,6 +10,20 @@ export const planMessages = defineMessages({
     zh: "取与 cpm train 相同的配方，不训练就算出各部分内存、能否放下、每秒 token 数、小时数、费用、耗电与碳排放。本机的速度用几步真实训练测得；模型太大时用矩阵乘法的实测速度乘以假设的利用率。也可以描述别的机器与集群。训练到多少损失，不在其中。",
     en: "Takes the recipe that cpm train takes and says, without training, the memory by part, whether it fits, tokens a second, hours, money, energy and carbon. This machine's speed is that of a few steps of real training; where the model is too large, the measured rate of a plain product times an assumed utilisation. Other machines and clusters can be described. What loss is reached is not promised.",
   },
+  tuneMethod: {
+    zh: "不算训练，算增量微调：方法，用其缺省选项；可重复",
+    en: "plan tuning a delta instead: a method with its defaults; may be repeated",
+  },
+  tuneBase: {
+    zh: "微调：基座的精度；给出 --checkpoint 时按其文件",
+    en: "tuning: the base's precision; with --checkpoint that of the file",
+  },
+  tuneGroup: { zh: "微调：压缩的基座每组多少个输入", en: "tuning: inputs of a group of a packed base" },
+  tuneTitle: {
+    zh: "训练 {trained} 个参数（{share}），批 {rows} × {columns}",
+    en: "{trained} parameters are trained ({share}), batches of {rows} × {columns}",
+  },
+  exampleTune: { zh: "在 4 位的 10B 基座上训练 LoRA", en: "LoRA on a 10B base of 4 bits" },
   tokens: { zh: "要训练的 token 数；缺省按步数与批大小", en: "tokens to train on; default from steps and batch" },
   epochs: { zh: "把数据集过几遍；缺省按步数", en: "passes over the data sets; default from steps" },
   machine: {
@@ -111,8 +125,8 @@ export const inferPlanMessages = defineMessages({
     en: "plan inference instead of training: what fits at which precision, and how fast",
   },
   checkpoint: {
-    zh: "推理：模型文件夹或权重文件（只读文件头），代替 --preset",
-    en: "inference: a model's folder or weights file (headers alone are read), in place of --preset",
+    zh: "推理、微调：模型文件夹或权重文件（只读文件头），代替 --preset",
+    en: "inference and tuning: a model's folder or weights file (headers alone are read), in place of --preset",
   },
   texts: { zh: "推理：同时生成的文本数", en: "inference: texts at once" },
   capacity: { zh: "推理：一篇文本最多多少 token", en: "inference: tokens of a text at most" },

@@ -7,8 +7,8 @@ export const tuneMessages = defineMessages({
     en: "delta tuning: train a few parameters, the base stays as it is",
   },
   description: {
-    zh: "在模型上训练增量：LoRA（rsLoRA、DoRA、LoRA+、PiSSA）、适配器、并联适配器、低秩适配器、Compacter、BitFit、前缀、软提示、IA³，或在副本上全部、部分微调。基座只读，训练前后校验其 SHA-256。数据为一个任务的文件（--task 与 --train、--dev），一行可放多个样本。运行写入文件夹（--run）：事件、检查点、最优检查点、每日日志，可用 cpm live 观看，可续跑（--resume）。每个检查点都是增量文件夹，PEFT 有的方法用 PEFT 的格式。--dry-run 只显示树：哪些部分被训练、占多少。配方中的 delta 列出方法、位置与选项；sweep 按网格逐一运行并给出报告。",
-    en: "Trains a delta on a model: LoRA (rsLoRA, DoRA, LoRA+, PiSSA), adapters, parallel and low-rank adapters, Compacter, BitFit, prefix, soft prompt, IA³, or all or some of the parameters on copies. The base is only read; its SHA-256 is checked before and after. The data are a task's files (--task with --train and --dev); several samples share a row. The run is recorded in a folder (--run): events, checkpoints, the best of them, daily logs; cpm live shows it, --resume goes on with it. Each checkpoint is a delta's folder, in PEFT's format where PEFT has the method. --dry-run only shows the tree: what is trained, and its share. In a recipe delta lists methods, places and options; sweep runs a grid and reports.",
+    zh: "在模型上训练增量：LoRA（rsLoRA、DoRA、LoRA+、PiSSA）、适配器、并联适配器、低秩适配器、Compacter、BitFit、前缀、软提示、IA³，或在副本上全部、部分微调。基座只读，训练前后校验其 SHA-256。数据为一个任务的文件（--task 与 --train、--dev），一行可放多个样本。运行写入文件夹（--run）：事件、检查点、最优检查点、每日日志，可用 cpm live 观看，可续跑（--resume）。每个检查点都是增量文件夹，PEFT 有的方法用 PEFT 的格式。--dry-run 只显示哪些部分被训练、占多少，以及需要多少内存。配方中的 delta 列出方法、位置与选项；sweep 按网格逐一运行并给出报告。",
+    en: "Trains a delta on a model: LoRA (rsLoRA, DoRA, LoRA+, PiSSA), adapters, parallel and low-rank adapters, Compacter, BitFit, prefix, soft prompt, IA³, or all or some of the parameters on copies. The base is only read; its SHA-256 is checked before and after. The data are a task's files (--task with --train and --dev); several samples share a row. The run is recorded in a folder (--run): events, checkpoints, the best of them, daily logs; cpm live shows it, --resume goes on with it. Each checkpoint is a delta's folder, in PEFT's format where PEFT has the method. --dry-run only shows what is trained, its share, and the memory that it takes. In a recipe delta lists methods, places and options; sweep runs a grid and reports.",
   },
   model: { zh: "基座模型的文件夹或权重文件", en: "the base: a model's folder or weights file" },
   objective: {
@@ -136,6 +136,10 @@ export const tuneMessages = defineMessages({
   mixWrong: {
     zh: "--mix 要给每个增量一个权重：一组供全部开头用，或每个开头一组。",
     en: "--mix takes a weight for each delta: one list for all prompts, or a list for each.",
+  },
+  memoryLine: {
+    zh: "批 {rows} × {columns} 时的内存",
+    en: "Memory with batches of {rows} × {columns}",
   },
   templateUsed: {
     zh: "开头放进增量微调时的模板：{template}（--template none 则不用）",

@@ -11,6 +11,7 @@ import { defineCommand } from "../command.ts";
 import { type CommandContext, note, print, printJson, say } from "../context.ts";
 import { showInferencePlan } from "../inference-planning.ts";
 import { ledgerFields } from "../ledger-fields.ts";
+import { memoryLines } from "../memory-table.ts";
 import { inferPlanMessages as inferMessages, planMessages as messages } from "../messages/plan.ts";
 import {
   assumedUtilisation,
@@ -24,6 +25,8 @@ import { bytesSchema, formatBytes, formatDuration, formatInteger, formatNumber, 
 import { pretrainFields } from "../run-recipe.ts";
 import { renderFacts, renderTable } from "../table.ts";
 import { trainingFields } from "../training.ts";
+import { tuneFields } from "../tune-recipe.ts";
+import { baseInPrecision, baseOnDisk, planTuning } from "../tuning-plan.ts";
 
 /** A calibration that would take longer is not done. */
 const longestCalibrationMs = 120_000;
@@ -42,6 +45,19 @@ const schema = z.object({
     .meta({ zh: inferMessages.checkpoint.zh, placeholder: "PATH" }),
   texts: z.int().min(1).default(1).describe(inferMessages.texts.en).meta({ zh: inferMessages.texts.zh }),
   capacity: z.int().min(1).default(512).describe(inferMessages.capacity.en).meta({ zh: inferMessages.capacity.zh }),
+  method: tuneFields.method.describe(messages.tuneMethod.en).meta({ zh: messages.tuneMethod.zh }),
+  places: tuneFields.places,
+  delta: tuneFields.delta,
+  base: z
+    .enum(["float32", "int8", "int4"])
+    .default("float32")
+    .describe(messages.tuneBase.en)
+    .meta({ zh: messages.tuneBase.zh }),
+  group: z
+    .enum(["32", "64", "128", "channel"])
+    .default("128")
+    .describe(messages.tuneGroup.en)
+    .meta({ zh: messages.tuneGroup.zh }),
   diskRate: bytesSchema().default(8e8).describe(inferMessages.diskRate.en).meta({ zh: inferMessages.diskRate.zh }),
   ...trainingFields,
   ...recipeFields,
@@ -89,6 +105,10 @@ export default defineCommand({
   json: true,
   examples: [
     { line: "plan --infer --preset 10b --memory 6GB", ...inferMessages.example },
+    {
+      line: "plan --method lora --preset 10b --base int4 --rows 1 --length 512 --set recompute=block",
+      ...messages.exampleTune,
+    },
     { line: "plan -c recipes/pretrain-15m.yaml --data data/zh", ...messages.example },
     {
       line: "plan --preset 10b --rows 64 --length 1024 --tokens 2e11 --machine a100-40 --devices 32 --sharded --price a100-cn-2022 --set recompute=block",
@@ -104,6 +124,10 @@ export default defineCommand({
     const config = { ...base, ...(vocabSize !== undefined && { vocabSize }) };
     if (options.infer) {
       await showInferencePlan(config, options, context);
+      return;
+    }
+    if (options.method.length > 0 || options.delta.length > 0) {
+      await showTuningPlan(config, options, context);
       return;
     }
     const packed = options.packing.kind !== "none";
@@ -127,6 +151,37 @@ export default defineCommand({
     else print(context, render(plan, remedies, machine, options, context));
   },
 });
+
+/** Memory and arithmetic of tuning a delta, on a base of a precision or one that is there. */
+async function showTuningPlan(preset: ModelConfig, options: Options, context: CommandContext): Promise<void> {
+  const [{ attachDelta, trainableTree }, { deltaSpecs }] = await Promise.all([
+    import("../../delta/index.ts"),
+    import("../tuning.ts"),
+  ]);
+  const group = options.group === "channel" ? options.group : Number(options.group);
+  const found = options.checkpoint === undefined ? undefined : await baseOnDisk(options.checkpoint);
+  const config = { ...(found?.config ?? preset), dropout: options.dropout };
+  const base = found?.base ?? (await baseInPrecision(config, { precision: options.base, group }));
+  const delta = attachDelta(config, deltaSpecs(options));
+  const { rows, length: columns } = options;
+  // Half of a row is answer: a recipe of cpm tune knows its task, and cpm tune --dry-run goes by that.
+  const targets = Math.ceil((rows * (columns - delta.grafts.config.promptLength)) / 2);
+  const memory = await planTuning(delta, base, options, { columns, targets, packed: true });
+  const { trained, share } = trainableTree(delta);
+  const availableBytes = (await machineOf(options, context)).memoryBytes;
+  const verdict = verdictOf(memory.totalBytes, availableBytes);
+  if (context.json) {
+    printJson(context, { trained, share, memory, availableBytes, verdict });
+    return;
+  }
+  const title = say(context, messages.tuneTitle, {
+    trained: formatInteger(trained),
+    share: formatPercent(share),
+    rows: formatInteger(rows),
+    columns: formatInteger(columns),
+  });
+  print(context, [title, ...memoryLines(memory, availableBytes, options.recompute, context)].join("\n"));
+}
 
 /** What a recipe's mixture, its file or the data sets alone have; none: not known. */
 async function readSources({ mixture, mixtureFile, data }: Options) {
@@ -262,29 +317,12 @@ function render(
 }
 
 function renderMemory(
-  { memory, verdict, availableBytes }: RunPlan,
+  { memory, availableBytes }: RunPlan,
   remedies: readonly Remedy[],
   { recompute }: Options,
   context: CommandContext,
 ): string {
-  const label = (part: keyof MemoryParts): string => {
-    if (part === "activations") return say(context, messages.activations, { policy: recompute });
-    if (part === "workspace") return say(context, messages.workspace, { program: memory.largestProgram.name });
-    return say(context, messages[part]);
-  };
-  const parts = (Object.entries(memory.bytes) as [keyof MemoryParts, number][]).filter(([, bytes]) => bytes > 0);
-  const table = renderTable(
-    [
-      { title: say(context, messages.part) },
-      { title: say(context, messages.bytes), align: "end" },
-      { title: say(context, messages.share), align: "end" },
-    ],
-    [
-      ...parts.map(([part, bytes]) => [label(part), formatBytes(bytes), formatPercent(bytes / memory.totalBytes)]),
-      [say(context, messages.total), formatBytes(memory.totalBytes)],
-    ],
-  );
-  const lines = [table, say(context, messages[verdict], { available: formatBytes(availableBytes) })];
+  const lines = memoryLines(memory, availableBytes, recompute, context);
   for (const { change, rows, bytes } of remedies) {
     lines.push(
       change === "recompute"

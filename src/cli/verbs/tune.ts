@@ -4,12 +4,15 @@ import { presetNames } from "../../model/presets.ts";
 import { ConfigError } from "../../util/error.ts";
 import { defineCommand } from "../command.ts";
 import { type CommandContext, print, printJson, say } from "../context.ts";
+import { inspectMachine } from "../machine.ts";
+import { memoryLines } from "../memory-table.ts";
 import { tuneMessages as messages } from "../messages/tune.ts";
 import { durationSchema } from "../quantity.ts";
 import { type TuneRecipe, tuneFields } from "../tune-recipe.ts";
 import { sweep } from "../tune-sweep.ts";
 import { treeLines } from "../tune-tree.ts";
 import { deltaSpecs, resumeTuning, startTuning } from "../tuning.ts";
+import { baseInPrecision, baseOnDisk, planTuning, tuningShape } from "../tuning-plan.ts";
 
 export default defineCommand({
   name: "tune",
@@ -56,7 +59,7 @@ export default defineCommand({
   },
 });
 
-/** What the recipe would train, without a weight being read. */
+/** What the recipe would train and the memory that it would take, without a weight being read. */
 async function showTree(
   recipe: TuneRecipe,
   preset: (typeof presetNames)[number] | undefined,
@@ -68,22 +71,26 @@ async function showTree(
   ]);
   if (preset === undefined && recipe.model === undefined)
     throw new ConfigError("CPM_CLI_USAGE", say(context, messages.needModel), { where: "model" });
-  const config = preset !== undefined ? models.preset(preset) : await configOf(recipe.model!);
-  const tree = trainableTree(attachDelta(config, deltaSpecs(recipe)));
+  const found = preset === undefined ? await baseOnDisk(recipe.model!) : undefined;
+  const config = { ...(found?.config ?? models.preset(preset!)), dropout: recipe.dropout };
+  const attached = attachDelta(config, deltaSpecs(recipe));
+  const tree = trainableTree(attached);
+  const base = found?.base ?? (await baseInPrecision(config, { precision: "float32", group: 128 }));
+  const shape = await tuningShape(recipe, attached);
+  const memory = await planTuning(attached, base, recipe, shape);
   if (context.json) {
     const { trained, delta, base, share, root } = tree;
-    printJson(context, { trained, delta, base, share, tree: root });
+    printJson(context, { trained, delta, base, share, tree: root, memory });
     return;
   }
-  print(context, treeLines(tree, context).join("\n"));
-}
-
-async function configOf(path: string) {
-  const { openCheckpoint } = await import("../../checkpoint/index.ts");
-  const checkpoint = await openCheckpoint(path);
-  try {
-    return checkpoint.config;
-  } finally {
-    await checkpoint.close();
-  }
+  const { memoryBytes } = inspectMachine();
+  print(
+    context,
+    [
+      ...treeLines(tree, context),
+      "",
+      say(context, messages.memoryLine, { rows: recipe.rows, columns: shape.columns }),
+      ...memoryLines(memory, memoryBytes, recipe.recompute, context),
+    ].join("\n"),
+  );
 }
