@@ -26,10 +26,16 @@ const config: ModelConfig = {
 };
 const plain = join(folder, "plain");
 
-async function quantized(name: string, bits: 4 | 8, symmetric = true, group: 32 | "channel" = 32): Promise<string> {
+async function quantized(
+  name: string,
+  bits: 4 | 8,
+  symmetric = true,
+  group: 32 | "channel" = 32,
+  doubled = false,
+): Promise<string> {
   const target = join(folder, name);
   await using checkpoint = await openCheckpoint(plain);
-  const tensors = quantizeCheckpoint(checkpoint, { bits, group, symmetric, embedding: true });
+  const tensors = quantizeCheckpoint(checkpoint, { bits, group, symmetric, doubled, embedding: true });
   await saveCheckpoint(target, checkpoint.config, tensors, {
     files: { "vocab.txt": readFileSync(join(plain, "vocab.txt")) },
   });
@@ -63,20 +69,22 @@ function distance(a: readonly number[][], b: readonly number[][]): number {
 }
 
 suite("quantized models", () => {
-  for (const [bits, symmetric, group] of [
-    [4, true, 32],
-    [4, false, 32],
-    [8, true, 32],
-    [8, false, 32],
-    [8, true, "channel"],
-    [8, false, "channel"],
+  for (const [bits, symmetric, group, doubled] of [
+    [4, true, 32, false],
+    [4, false, 32, false],
+    [8, true, 32, false],
+    [8, false, 32, false],
+    [8, true, "channel", false],
+    [8, false, "channel", false],
+    [4, true, 32, true],
+    [4, false, 32, true],
   ] as const) {
-    test(`${bits} bits, ${symmetric ? "symmetric" : "asymmetric"}, ${group}: decoding gives what the unpacked weights give`, async () => {
+    test(`${bits} bits, ${symmetric ? "symmetric" : "asymmetric"}, ${group}${doubled ? ", scales of 8 bits" : ""}: decoding gives what the unpacked weights give`, async () => {
       await writeSmallModel(plain, { config }).catch((error: { code?: string }) => {
         if (error.code !== "CPM_FILE_EXISTS") throw error;
       });
-      const name = `${bits}${symmetric}${group}`;
-      const packed = await quantized(name, bits, symmetric, group);
+      const name = `${bits}${symmetric}${group}${doubled}`;
+      const packed = await quantized(name, bits, symmetric, group, doubled);
       await using checkpoint = await openCheckpoint(packed);
       assert.deepEqual(checkpoint.unknownNames, []);
       assert.equal(checkpoint.tensor(names.token).packed?.bits, bits);
@@ -126,6 +134,15 @@ suite("quantized models", () => {
       assert.equal(code, 0, stderr);
       assert.equal(JSON.parse(stdout.trim().split("\n").at(-1)!).texts?.[0]?.ids?.length ?? 4, 4);
     }
+    const sizes = await Promise.all(
+      [[], ["--double-scales"]].map(async (more, i) => {
+        const argv = [whole, join(folder, `doubled-${i}`), "--precision", "int4", "--group", "32", "--json", ...more];
+        return JSON.parse((await runCli(["quantize", ...argv])).stdout).bytes as number;
+      }),
+    );
+    assert.ok(sizes[1]! < 0.9 * sizes[0]!, `${sizes}`);
+    const pointless = await runCli(["quantize", whole, join(folder, "no"), "--group", "channel", "--double-scales"]);
+    assert.match(pointless.stderr, /CPM_CLI_USAGE/);
     const shown = await runCli(["quantize", whole, join(folder, "shown"), "--group", "channel"]);
     assert.match(shown.stdout, /4\.\d+/);
   });

@@ -5,6 +5,10 @@
  * middle, `NAME.zeros` [N, ⌈G·bits/8⌉] uint8: G groups of K/G inputs, Z bytes each, two 4-bit numbers a byte with the lower
  * nibble first; w = scale · (q − zero), zero being 2^(bits−1) where it is not stored. Shapes tell bits and groups: powers of two
  * of inputs or, at 8 bits with zero in the middle, whole rows.
+ *
+ * Scales may be of 8 bits themselves, as in QLoRA (Dettmers et al. 2023): in the place of `NAME.scales` there are then
+ * `NAME.scale_levels` [B, 256] uint8 and `NAME.scale_ranges` [B, 2] float32: B = ⌈N·G/256⌉ blocks of 256 scales in order, of
+ * each the lowest and a step, scale = lowest + step · level. They are read as float32 scales.
  */
 import type { DType, HostArray } from "../runtime/dtype.ts";
 import { CheckpointError } from "../util/error.ts";
@@ -37,7 +41,16 @@ export interface PackedValues {
   readonly zeros?: Uint8Array | undefined;
 }
 
-const suffixes = [".packed", ".scales", ".zeros"] as const;
+/** Scales in 8 bits: whole blocks of levels, and a lowest scale and a step for each block. */
+export interface DoubledScales {
+  readonly levels: Uint8Array;
+  readonly ranges: Float32Array;
+}
+
+/** Scales that share a range. */
+export const scaleBlock = 256;
+
+const suffixes = [".packed", ".scales", ".zeros", ".scale_levels", ".scale_ranges"] as const;
 
 /** A file's names with those of packed weights' parts put together under the weight's own. */
 export function withoutParts(names: Iterable<string>): Set<string> {
@@ -70,6 +83,8 @@ export function packedWeight(
   const packed = tensors.get(`${name}.packed`);
   if (packed === undefined) return undefined;
   const scales = tensors.get(`${name}.scales`);
+  const levels = tensors.get(`${name}.scale_levels`);
+  const ranges = tensors.get(`${name}.scale_ranges`);
   const zeros = tensors.get(`${name}.zeros`);
   const [N, K] = shape as [number, number];
   const [, G, Z] = packed.shape as [number, number, number];
@@ -87,15 +102,19 @@ export function packedWeight(
     (Number.isInteger(Math.log2(groupSize)) || isWholeRow) &&
     (bits === 4 || bits === 8) &&
     is(packed, "uint8", [N, G, Z]) &&
-    scales !== undefined &&
-    is(scales, "float32", [N, G]) &&
+    (scales !== undefined
+      ? is(scales, "float32", [N, G])
+      : levels !== undefined &&
+        ranges !== undefined &&
+        is(levels, "uint8", [Math.ceil((N * G) / scaleBlock), scaleBlock]) &&
+        is(ranges, "float32", [Math.ceil((N * G) / scaleBlock), 2])) &&
     (zeros === undefined || is(zeros, "uint8", [N, Math.ceil((G * bits) / 8)]));
   if (!fits) {
     const show = (tensor: RawTensor | undefined) =>
       tensor === undefined ? "absent" : `${tensor.storedDType} [${tensor.shape.join(", ")}]`;
     throw new CheckpointError("CPM_CHECKPOINT_SHAPE", "the parts of a packed weight do not belong together", {
       where: `${where}: ${name}`,
-      got: `packed ${show(packed)}, scales ${show(scales)}, zeros ${show(zeros)}`,
+      got: `packed ${show(packed)}, scales ${show(scales ?? levels)}, zeros ${show(zeros)}`,
       expected: `a matrix [${shape.join(", ")}] in groups of 16, 32, 64 … inputs at 4 or 8 bits, or of whole rows at 8`,
     });
   }
@@ -105,7 +124,26 @@ export function packedWeight(
     location: tensor.location,
     read: () => tensor.read(),
   });
-  return { bits, groupSize, packed: part(packed), scales: part(scales), zeros: zeros && part(zeros) };
+  const float32Scales: PackedPart = scales
+    ? part(scales)
+    : {
+        ...{ dtype: "float32", shape: [N, G], location: undefined },
+        read: async () => {
+          const [own, of] = await Promise.all([levels!.read(), ranges!.read()]);
+          return expandScales({ levels: own as Uint8Array, ranges: of as Float32Array }, N * G);
+        },
+      };
+  return { bits, groupSize, packed: part(packed), scales: float32Scales, zeros: zeros && part(zeros) };
+}
+
+/** So many scales in float32 from their 8 bits. */
+export function expandScales({ levels, ranges }: DoubledScales, count: number): Float32Array {
+  const scales = new Float32Array(count);
+  for (let i = 0; i < count; i++) {
+    const block = 2 * Math.floor(i / scaleBlock);
+    scales[i] = ranges[block]! + ranges[block + 1]! * levels[i]!;
+  }
+  return scales;
 }
 
 /** The weight [N, K] in float32, from its values. */

@@ -3,6 +3,7 @@
  * before the next is read.
  */
 import type { Checkpoint, PackedFormat, WritableTensor } from "../checkpoint/index.ts";
+import { scaleBlock } from "../checkpoint/packed-weight.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { names, type Parameter, parameterTable } from "../model/parameters.ts";
 import { fittingGroup, type RoundedWeight, type RoundingError, roundToNearest } from "./round-to-nearest.ts";
@@ -12,6 +13,8 @@ export interface QuantizeOptions {
   /** Inputs that share a scale, or one scale for each output. Rows that the size does not divide get the next smaller. */
   readonly group: number | "channel";
   readonly symmetric: boolean;
+  /** Scales of groups are kept in 8 bits themselves. */
+  readonly doubled?: boolean | undefined;
   /** Whether the token table, and the head with it, is packed too. */
   readonly embedding: boolean;
 }
@@ -46,9 +49,11 @@ export function packedBytes(
   [N, K]: readonly [number, number],
   { bits, groupSize }: PackedFormat,
   symmetric: boolean,
+  doubled = false,
 ): number {
   const G = K / groupSize;
-  return (N * K * bits) / 8 + 4 * N * G + (symmetric ? 0 : N * Math.ceil((G * bits) / 8));
+  const scaleBytes = doubled ? (scaleBlock + 8) * Math.ceil((N * G) / scaleBlock) : 4 * N * G;
+  return (N * K * bits) / 8 + scaleBytes + (symmetric ? 0 : N * Math.ceil((G * bits) / 8));
 }
 
 /**
@@ -77,7 +82,7 @@ export function quantizedTensors(
     }
     const [N, K] = shape as readonly [number, number];
     const G = K / format.groupSize;
-    const { symmetric } = options;
+    const { symmetric, doubled = false } = options;
     /** Between the first part's turn and the second's. */
     let rounded: Promise<RoundedWeight> | undefined;
     /** Until the end: a sixty-fourth of the weights at most. */
@@ -87,17 +92,29 @@ export function quantizedTensors(
         ...format,
         symmetric,
         perChannel: options.group === "channel",
+        doubled,
       });
+    const blocks = Math.ceil((N * G) / scaleBlock);
+    let ranges: Float32Array | undefined;
+    const scales: WritableTensor = doubled
+      ? {
+          ...{ name: `${name}.scale_levels`, dtype: "uint8", shape: [blocks, scaleBlock] },
+          read: async () => {
+            rounded = round();
+            const twice = (await rounded).doubled!;
+            ranges = twice.ranges;
+            return twice.levels;
+          },
+        }
+      : {
+          ...{ name: `${name}.scales`, dtype: "float32", shape: [N, G] },
+          read: async () => {
+            rounded = round();
+            return (await rounded).values.scales;
+          },
+        };
     const parts: WritableTensor[] = [
-      {
-        name: `${name}.scales`,
-        dtype: "float32",
-        shape: [N, G],
-        read: async () => {
-          rounded = round();
-          return (await rounded).values.scales;
-        },
-      },
+      scales,
       {
         name: `${name}.packed`,
         dtype: "uint8",
@@ -106,11 +123,14 @@ export function quantizedTensors(
           const { values, error } = await (rounded ?? round());
           rounded = undefined;
           zeros = values.zeros;
-          onDone({ name, elements, bytes: packedBytes([N, K], format, symmetric), format, error });
+          onDone({ name, elements, bytes: packedBytes([N, K], format, symmetric, doubled), format, error });
           return values.packed;
         },
       },
     ];
+    if (doubled) {
+      parts.push({ name: `${name}.scale_ranges`, dtype: "float32", shape: [blocks, 2], read: () => ranges! });
+    }
     if (!symmetric) {
       parts.push({
         name: `${name}.zeros`,

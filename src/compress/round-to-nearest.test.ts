@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { suite, test } from "node:test";
 import fc from "fast-check";
 import { unpackWeight } from "../checkpoint/index.ts";
+import { expandScales } from "../checkpoint/packed-weight.ts";
 import { createRandom, fillNormal } from "../util/random.ts";
 import { drawPacked } from "./draw-packed.ts";
 import { fittingGroup, type RoundingOptions, roundToNearest } from "./round-to-nearest.ts";
@@ -55,6 +56,35 @@ suite("rounding to the nearest level", () => {
       assert.ok(back.every(Number.isFinite));
     });
   }
+
+  test("scales of 8 bits: at most 1/510 of their range off, and the weights are rounded on what they come back as", () => {
+    const [N, K] = [80, 128];
+    const w = new Float32Array(N * K);
+    fillNormal(w, 11, "w");
+    // Rows of sizes far apart, one of zeros.
+    w.forEach((value, i) => {
+      w[i] = value * (Math.floor(i / K) === 7 ? 0 : 1 + (Math.floor(i / K) % 9));
+    });
+    for (const options of formats.filter(({ perChannel }) => !perChannel)) {
+      const plain = roundToNearest(w, [N, K], options);
+      const { values, doubled, error } = roundToNearest(w, [N, K], { ...options, doubled: true });
+      assert.deepEqual(values.scales, expandScales(doubled!, values.scales.length));
+      assert.equal(doubled!.ranges.length, 2 * Math.ceil(plain.values.scales.length / 256));
+      for (let from = 0; from < plain.values.scales.length; from += 256) {
+        const own = plain.values.scales.subarray(from, from + 256);
+        const range = Math.max(...own) - Math.min(...own);
+        own.forEach((scale, i) => {
+          assert.ok(Math.abs(scale - values.scales[from + i]!) <= range / 509);
+        });
+      }
+      assert.ok(error.relative < 1.1 * plain.error.relative, `${error.relative} beside ${plain.error.relative}`);
+      assert.ok(
+        unpackWeight(values, options, [N, K])
+          .subarray(7 * K, 8 * K)
+          .every((value) => value === 0),
+      );
+    }
+  });
 
   test("the stated error is that of the weights that come back", () => {
     const w = new Float32Array(shape[0] * shape[1]);

@@ -18,6 +18,14 @@ export const quantizeMessages = defineMessages({
     zh: "每组另存零点（分布偏向一侧时误差更小）",
     en: "store a zero for each group as well (smaller errors where weights lie to one side)",
   },
+  doubleScales: {
+    zh: "缩放系数本身也压成 8 位（每 256 个一段，如 QLoRA）：文件更小，读入后为 float32",
+    en: "keep the scales in 8 bits themselves (256 to a range, as QLoRA): smaller files; read as float32",
+  },
+  doubledNeedsGroups: {
+    zh: "每个输出一个缩放系数时，没有可再压缩的。",
+    en: "With one scale an output there is nothing to be rounded twice.",
+  },
   embedding: { zh: "词表与输出层也压缩", en: "pack the token table, which is the head too" },
   overwrite: { zh: "允许写进非空的文件夹", en: "write into a folder that is not empty" },
   example: { zh: "4 位，每 128 个输入一组", en: "4 bits, groups of 128 inputs" },

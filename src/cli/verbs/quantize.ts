@@ -2,6 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { z } from "zod";
 import type { QuantizedParameter } from "../../compress/index.ts";
+import { ConfigError } from "../../util/error.ts";
 import { defineCommand } from "../command.ts";
 import { type CommandContext, print, printJson, say } from "../context.ts";
 import { quantizeMessages as messages } from "../messages/quantize.ts";
@@ -35,10 +36,13 @@ export default defineCommand({
       .meta({ zh: messages.precision.zh }),
     group: z.enum(groups).default("128").describe(messages.group.en).meta({ zh: messages.group.zh }),
     asymmetric: z.boolean().default(false).describe(messages.asymmetric.en).meta({ zh: messages.asymmetric.zh }),
+    doubleScales: z.boolean().default(false).describe(messages.doubleScales.en).meta({ zh: messages.doubleScales.zh }),
     embedding: z.boolean().default(true).describe(messages.embedding.en).meta({ zh: messages.embedding.zh }),
     overwrite: z.boolean().default(false).describe(messages.overwrite.en).meta({ zh: messages.overwrite.zh }),
   }),
-  async run({ source, target, config, precision, group, asymmetric, embedding, overwrite }, context) {
+  async run({ source, target, config, precision, group, asymmetric, doubleScales, embedding, overwrite }, context) {
+    if (doubleScales && group === "channel")
+      throw new ConfigError("CPM_CLI_USAGE", say(context, messages.doubledNeedsGroups), { where: "--double-scales" });
     const { openCheckpoint, saveCheckpoint } = await import("../../checkpoint/index.ts");
     const { quantizeCheckpoint } = await import("../../compress/index.ts");
     const { findVocabulary } = await import("../../infer/index.ts");
@@ -50,6 +54,7 @@ export default defineCommand({
       bits: precision === "int4" ? 4 : 8,
       group: group === "channel" ? group : Number(group),
       symmetric: !asymmetric,
+      ...(doubleScales && { doubled: true }),
       embedding,
     } as const;
     const tensors = quantizeCheckpoint(checkpoint, options, (parameter) => {
