@@ -1,6 +1,6 @@
 /**
- * The files for containers and clusters say what the server understands: they are valid YAML, their ports, paths, flags
- * and times fit. Whether a cluster takes them is not tested: there is none here.
+ * The files for containers and clusters have the fields that their specifications name, and say what the server
+ * understands: ports, paths, flags and times fit. Whether a cluster takes them is not tested: there is none here.
  */
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
@@ -9,6 +9,7 @@ import { parseAllDocuments } from "yaml";
 import { parseRequest } from "../src/cli/parse-options.ts";
 import { parseDuration } from "../src/cli/quantity.ts";
 import serve from "../src/cli/verbs/serve.ts";
+import { composeFile, kubernetesObject } from "./support/manifest-schemas.ts";
 
 const deploy = new URL("../deploy/", import.meta.url);
 const files = readdirSync(deploy, { recursive: true, encoding: "utf8" }).filter((path) => path.endsWith(".yaml"));
@@ -29,14 +30,16 @@ function optionsOf(words: readonly string[]) {
     .options;
 }
 
-test("every file is valid YAML; Kubernetes' have a kind and a name", () => {
+test("every file has the fields of its specification, and no others", () => {
   assert.ok(files.length >= 3);
   for (const path of files) {
-    for (const document of documents(path)) {
-      if (!path.startsWith("kubernetes")) continue;
-      assert.ok(document.apiVersion && document.kind && document.metadata.name, path);
-    }
+    for (const document of documents(path))
+      (path.startsWith("kubernetes") ? kubernetesObject : composeFile).parse(document);
   }
+  const [deployment] = documents("kubernetes/deployment.yaml");
+  const spoiled = structuredClone(deployment);
+  spoiled.spec.template.spec.containers[0].readinesProbe = spoiled.spec.template.spec.containers[0].readinessProbe;
+  assert.equal(kubernetesObject.safeParse(spoiled).success, false, "a misspelt field is found");
 });
 
 test("the deployment: flags, probes, and more time to end than the server takes", () => {
@@ -70,6 +73,12 @@ test("compose and the Dockerfile: the same server, stopped with patience", () =>
   assert.deepEqual(services.serve.ports, [`${options.port}:${options.port}`]);
   assert.ok(parseDuration(services.serve.stop_grace_period)! > options.drain);
   const docker = readFileSync(new URL("Dockerfile", deploy), "utf8");
+  // What is kept between starts is on a volume: the rest of the file system cannot be written.
+  const cache = /CPM_LIVE_CACHE=(\S+)/.exec(docker)![1];
+  assert.ok(services.serve.volumes.includes(`cache:${cache}`));
+  const [{ spec }] = documents("kubernetes/deployment.yaml");
+  const mounts = spec.template.spec.containers[0].volumeMounts as { mountPath: string; readOnly?: boolean }[];
+  assert.ok(mounts.some(({ mountPath, readOnly }) => mountPath === cache && !readOnly));
   const words = JSON.parse(/^CMD (\[.*\])$/m.exec(docker)![1]!) as string[];
   assert.deepEqual(optionsOf(words).models, ["model=/model"]);
   assert.match(docker, new RegExp(`^EXPOSE ${options.port}$`, "m"));

@@ -80,6 +80,10 @@ export const serveMessages = defineMessages({
     zh: "算费用与能耗的假设，同 cpm cost",
     en: "assumptions for cost and energy, as in cpm cost",
   },
+  noCache: {
+    zh: "缓存文件夹 {folder} 不可写：每次启动都要重新编译，--memory 也不能用（可用 CPM_LIVE_CACHE 另指一处）。",
+    en: "The cache folder {folder} cannot be written: models are compiled at every start, and --memory cannot be used (CPM_LIVE_CACHE names another).",
+  },
   loading: { zh: "正在打开 {models}……", en: "Opening {models} …" },
   serving: {
     zh: "{models} 已就绪：{url}/v1（Ctrl-C 结束）",

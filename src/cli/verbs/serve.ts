@@ -1,6 +1,7 @@
 /** `cpm serve`: models over HTTP. */
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
+import { access, constants, mkdir } from "node:fs/promises";
 import { availableParallelism, cpus } from "node:os";
 import { z } from "zod";
 import { ledgerChoicesSchema, machineAssumptions } from "../../live/ledger-assumptions.ts";
@@ -124,6 +125,9 @@ export default defineCommand({
       if (options.quiet) return;
       note(context, JSON.stringify({ time: new Date(context.now()).toISOString(), event, ...fields }));
     };
+    const cacheFolder = options.cache ? await writableFolder(userCacheFolder(context.env)) : undefined;
+    if (options.cache && cacheFolder === undefined)
+      note(context, say(context, messages.noCache, { folder: userCacheFolder(context.env) }));
     note(context, say(context, messages.loading, { models: names.join(", ") }));
     const models: ServedModel[] = [];
     const closeAll = () => Promise.all(models.map(({ dispatcher }) => dispatcher.drain(0)));
@@ -134,7 +138,7 @@ export default defineCommand({
             ...which,
             vocabularyPath: options.vocab,
             configPath: options.config,
-            cacheFolder: options.cache ? userCacheFolder(context.env) : undefined,
+            cacheFolder,
             threads: options.threads,
             draft: options.draft !== undefined ? { path: options.draft } : options.lookup ? "lookup" : undefined,
             promptCacheBytes: options.promptCache,
@@ -195,6 +199,17 @@ const serverBytes = 192 * 2 ** 20;
 function workerBytes(asked: number | undefined, processes: number): number | undefined {
   const budget = memoryBudgetBytes(asked);
   return budget === undefined ? undefined : Math.max(0, budget - serverBytes) / processes;
+}
+
+/** The folder, which is made if need be; undefined where nothing can be written, as in a container that is read-only. */
+async function writableFolder(folder: string): Promise<string | undefined> {
+  try {
+    await mkdir(folder, { recursive: true });
+    await access(folder, constants.W_OK);
+    return folder;
+  } catch {
+    return undefined;
+  }
 }
 
 function version(): string {
