@@ -8,7 +8,7 @@ import { type FSWatcher, watch } from "node:fs";
 import { type FileHandle, open } from "node:fs/promises";
 import { join } from "node:path";
 import { type FeedListener, releaseBytes } from "./released-bytes.ts";
-import { eventsFile } from "./run-folder.ts";
+import { eventsFile, maxLineBytes } from "./run-folder.ts";
 
 export interface EventFeed {
   /** Bytes in whole lines that may be read. */
@@ -22,8 +22,23 @@ export interface EventFeed {
 
 /** Between two looks at the file where the system does not tell of changes. */
 const fallbackMs = 1000;
-/** What is handed to listeners at once. */
+/** What is handed to listeners at once, or one line where it is longer. */
 const chunkBytes = 1 << 20;
+/** What is read at once of what lies behind. */
+const partBytes = 256 * 1024;
+
+/**
+ * The next whole lines from a byte on, some hundred kilobytes or one line, and the byte where to go on. What is too long for an
+ * event is passed over, its end left as a line that cannot be read.
+ */
+export async function readLines(feed: EventFeed, from: number): Promise<{ lines: Buffer; end: number }> {
+  for (let bytes = partBytes; ; bytes *= 2) {
+    const part = await feed.read(from, Math.min(feed.size, from + bytes));
+    const length = part.lastIndexOf(10) + 1;
+    if (length > 0 || part.length < bytes) return { lines: part.subarray(0, length), end: from + length };
+    if (bytes >= maxLineBytes) return { lines: part.subarray(0, 0), end: from + part.length };
+  }
+}
 
 /** Follows `events.jsonl` of a run's folder. */
 export async function openFileFeed(folder: string): Promise<EventFeed> {
@@ -35,17 +50,20 @@ export async function openFileFeed(folder: string): Promise<EventFeed> {
   let again = false;
 
   async function advance(): Promise<void> {
-    for (;;) {
+    for (let bytes = chunkBytes; ; ) {
       const { size: fileSize } = await file.stat();
       const { size } = released;
       if (closed || fileSize <= size) return;
-      const buffer = Buffer.alloc(Math.min(chunkBytes, fileSize - size));
+      const buffer = Buffer.alloc(Math.min(bytes, fileSize - size));
       const { bytesRead } = await file.read(buffer, 0, buffer.length, size);
       const end = buffer.subarray(0, bytesRead).lastIndexOf(10) + 1;
-      if (end > 0) released.release(buffer.subarray(0, end));
-      else if (bytesRead < chunkBytes)
+      if (end > 0) {
+        released.release(buffer.subarray(0, end));
+        bytes = chunkBytes;
+      } else if (bytesRead < bytes)
         return; // a line is being written
-      else released.passOver(bytesRead); // longer than any event
+      else if (bytes < maxLineBytes) bytes *= 2;
+      else released.passOver(bytesRead);
     }
   }
 

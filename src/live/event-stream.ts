@@ -6,24 +6,33 @@
  * next part from the feed until it has caught up. So memory does not grow with slow viewers, and nobody loses a line.
  */
 import type { ServerResponse } from "node:http";
-import type { EventFeed } from "./event-feed.ts";
+import { type EventFeed, readLines } from "./event-feed.ts";
 
-/** Sent to a viewer at once while it catches up. */
-const catchUpBytes = 256 * 1024;
 const heartbeatMs = 15_000;
 
 /** Lines as one message: `id` is the byte after them. */
 export function frameLines(lines: Buffer, endByte: number): Buffer {
-  const text = lines.toString("utf8");
-  const body = text.endsWith("\n") ? text.slice(0, -1) : text;
-  return Buffer.from(`id: ${endByte}\ndata: ${body.replaceAll("\n", "\ndata: ")}\n\n`);
+  return framed(`id: ${endByte}\n`, lines);
 }
 
 /** The same for a stream of several runs: named after its run, the byte after the lines first. */
 export function frameLinesOf(run: string, lines: Buffer, endByte: number): Buffer {
-  const text = lines.toString("utf8");
-  const body = text.endsWith("\n") ? text.slice(0, -1) : text;
-  return Buffer.from(`event: ${run}\ndata: ${endByte}\ndata: ${body.replaceAll("\n", "\ndata: ")}\n\n`);
+  return framed(`event: ${run}\ndata: ${endByte}\n`, lines);
+}
+
+const dataField = Buffer.from("data: ");
+const lineEnd = Buffer.from("\n");
+
+function framed(head: string, lines: Buffer): Buffer {
+  const parts: Buffer[] = [Buffer.from(head)];
+  for (let from = 0; from < lines.length; ) {
+    const at = lines.indexOf(10, from);
+    const end = at < 0 ? lines.length : at;
+    parts.push(dataField, lines.subarray(from, end), lineEnd);
+    from = end + 1;
+  }
+  parts.push(lineEnd);
+  return Buffer.concat(parts);
 }
 
 export interface EventStream {
@@ -81,10 +90,11 @@ export function createEventStream(feed: EventFeed): EventStream {
   async function sendMissing(viewer: Viewer): Promise<void> {
     viewer.catchingUp = true;
     while (viewers.has(viewer) && viewer.at < feed.size) {
-      const lines = await nextLines(feed, viewer.at);
+      const { lines, end } = await readLines(feed, viewer.at);
       if (!viewers.has(viewer)) return;
-      if (lines.length === 0) break;
-      viewer.at += lines.length;
+      if (end === viewer.at) break;
+      viewer.at = end;
+      if (lines.length === 0) continue;
       const { response, run, at } = viewer;
       if (!response.write(run === undefined ? frameLines(lines, at) : frameLinesOf(run, lines, at))) {
         response.once("drain", () => void catchUp(viewer));
@@ -115,13 +125,4 @@ export function createEventStream(feed: EventFeed): EventStream {
       viewers.clear();
     },
   };
-}
-
-/** The next whole lines: some hundred kilobytes, or one line where it is longer than that. */
-async function nextLines(feed: EventFeed, from: number): Promise<Buffer> {
-  for (let bytes = catchUpBytes; ; bytes *= 2) {
-    const part = await feed.read(from, Math.min(feed.size, from + bytes));
-    const end = part.lastIndexOf(10) + 1;
-    if (end > 0 || part.length < bytes) return part.subarray(0, end);
-  }
 }

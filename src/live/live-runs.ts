@@ -1,6 +1,6 @@
 /** The runs that a live server shows: found again now and then, each with one feed and one stream for all viewers. */
 
-import { type EventFeed, openFileFeed } from "./event-feed.ts";
+import { type EventFeed, openFileFeed, readLines } from "./event-feed.ts";
 import { createEventStream, type EventStream } from "./event-stream.ts";
 import { parseEvent } from "./events.ts";
 import type { Ledger } from "./ledger.ts";
@@ -44,6 +44,7 @@ export async function openLiveRuns(
   let folders: string[] = await findRuns(paths);
   let ids = new Map<string, string>();
   let scannedMs = now();
+  let closed = false;
   const identify = () => {
     ids = new Map();
     for (const folder of folders) {
@@ -94,6 +95,8 @@ export async function openLiveRuns(
 
   async function find(id: string): Promise<LiveRun | undefined> {
     await rescan();
+    // Not "there is none": whoever asks should come back.
+    if (closed) throw new Error("internal: a run was asked for while the server is being closed");
     const folder = ids.get(id);
     if (folder === undefined) return undefined;
     const known = open.get(id);
@@ -137,6 +140,8 @@ export async function openLiveRuns(
       return summaries;
     },
     async close() {
+      closed = true;
+      await Promise.allSettled(opening.values());
       for (const { stream, feed } of open.values()) {
         stream.close();
         await feed.close();
@@ -162,11 +167,10 @@ async function countEvents(feed: EventFeed, ...counters: readonly Pick<RunMetric
     take(lines);
   });
   while (at < feed.size) {
-    const part = await feed.read(at, Math.min(feed.size, at + (1 << 20)));
-    const end = part.lastIndexOf(10) + 1;
-    at += end > 0 ? end : part.length;
-    if (end > 0) take(part.subarray(0, end));
-    else if (part.length === 0) break;
+    const { lines, end } = await readLines(feed, at);
+    if (end === at) break;
+    at = end;
+    take(lines);
   }
   caughtUp = true;
 }

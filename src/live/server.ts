@@ -46,6 +46,8 @@ export interface LiveServer {
 
 /** In one stream. */
 const maxStreamRuns = 32;
+/** Given to answers under way when the server is closed. */
+const closingMs = 2000;
 
 type Env = { Bindings: HttpBindings };
 
@@ -96,12 +98,12 @@ export async function startLiveServer(options: LiveServerOptions): Promise<LiveS
         return viewersOf(runs);
       },
       async close() {
+        const closed = new Promise<void>((resolve) => server!.close(() => resolve()));
         await runs.close();
-        await new Promise<void>((resolve) => {
-          server!.close(() => resolve());
-          server!.closeIdleConnections();
-          setTimeout(() => server!.closeAllConnections(), 2000).unref();
-        });
+        server!.closeIdleConnections();
+        const timer = setTimeout(() => server!.closeAllConnections(), closingMs);
+        await closed;
+        clearTimeout(timer);
       },
     };
   } catch (error) {
