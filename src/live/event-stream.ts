@@ -7,8 +7,10 @@
  */
 import type { ServerResponse } from "node:http";
 import { type EventFeed, readLines } from "./event-feed.ts";
+import { beatEvent, beatMs } from "./stream-beat.ts";
 
-const heartbeatMs = 15_000;
+/** A message that no run's can be: what a page takes for a sign of life. Comments never reach a page's code. */
+const beat = Buffer.from(`event: ${beatEvent}\ndata: \u00b7\n\n`);
 
 /** Lines as one message: `id` is the byte after them. */
 export function frameLines(lines: Buffer, endByte: number): Buffer {
@@ -70,8 +72,8 @@ export function createEventStream(feed: EventFeed): EventStream {
     }
   });
   const heartbeat = setInterval(() => {
-    for (const { response, catchingUp } of viewers) if (!catchingUp) response.write(": \n\n");
-  }, heartbeatMs);
+    for (const { response, catchingUp } of viewers) if (!catchingUp) response.write(beat);
+  }, beatMs);
   heartbeat.unref();
 
   function send(viewer: Viewer, frame: Buffer, end: number): void {

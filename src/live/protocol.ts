@@ -17,7 +17,9 @@
  * A message of the stream has in `id` the byte after its last line, and in `data` one or more whole lines of
  * `events.jsonl`. A client that loses the connection goes on from the last id (EventSource sends it by itself), so it
  * neither misses nor doubles a line. In a stream of several
- * runs a message is named (`event`) after its run, its first line of data is that byte, and the client asks again. What is not there is answered with 404 and an `Absence`. Types only: the pages import this too.
+ * runs a message is named (`event`) after its run, its first line of data is that byte, and the client asks again. Now and then
+ * a message `~beat` shows that the connection lives (stream-beat.ts). What is not there is answered with 404 and an `Absence`.
+ * Types only: the pages import this too.
  */
 import type { Bilingual } from "./bilingual.ts";
 import type { RunDescription } from "./run-folder.ts";

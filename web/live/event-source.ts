@@ -6,6 +6,7 @@
  * the id of the last message, so no line is missed or doubled.
  */
 import type { RunStore } from "./run-store.ts";
+import { openWatchedStream } from "./watched-stream.ts";
 
 export type ConnectionState = "loading" | "live" | "reconnecting" | "static" | "failed" | "missing";
 
@@ -47,15 +48,19 @@ export type OpenStream = (position: () => number, listener: StreamListener) => (
 export const openRunStream =
   (base: string): OpenStream =>
   (position, { onOpen, onLines, onLost }) => {
-    const stream = new EventSource(`${base}stream?from=${position()}`);
-    stream.onopen = onOpen;
-    stream.onmessage = ({ data, lastEventId }: MessageEvent<string>) => onLines(Number(lastEventId), data.split("\n"));
-    stream.onerror = () => {
-      const isOver = stream.readyState === EventSource.CLOSED;
+    const stream = openWatchedStream(`${base}stream?from=${position()}`, () => onLost(true));
+    const { source } = stream;
+    source.onopen = onOpen;
+    source.onmessage = ({ data, lastEventId }: MessageEvent<string>) => {
+      stream.onMessage();
+      onLines(Number(lastEventId), data.split("\n"));
+    };
+    source.onerror = () => {
+      const isOver = source.readyState === EventSource.CLOSED;
       if (isOver) stream.close();
       onLost(isOver);
     };
-    return () => stream.close();
+    return stream.close;
   };
 
 /** `base` is the run's folder of the protocol, with a slash at its end. `onChange` is told of new lines and states. */

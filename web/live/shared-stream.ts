@@ -1,5 +1,6 @@
 /** One stream for all runs of a page: a browser keeps only six connections to a server open. */
 import type { OpenStream, StreamListener } from "./event-source.ts";
+import { openWatchedStream, type WatchedStream } from "./watched-stream.ts";
 
 export interface SharedStream {
   of(id: string): OpenStream;
@@ -16,7 +17,7 @@ interface Member {
 
 export function createSharedStream(): SharedStream {
   const members = new Map<string, Member>();
-  let stream: EventSource | undefined;
+  let stream: WatchedStream | undefined;
   let opening: ReturnType<typeof setTimeout> | undefined;
 
   function openSoon(ms: number): void {
@@ -31,23 +32,26 @@ export function createSharedStream(): SharedStream {
     stream = undefined;
     if (members.size === 0) return;
     const places = [...members].map(([id, { position }]) => `${id}~${position()}`);
-    const opened = new EventSource(`api/stream?runs=${places.map(encodeURIComponent).join(",")}`);
+    const opened = openWatchedStream(`api/stream?runs=${places.map(encodeURIComponent).join(",")}`, () => lose());
     stream = opened;
-    opened.onopen = () => {
+    const { source } = opened;
+    source.onopen = () => {
       for (const { listener } of members.values()) listener.onOpen();
     };
     for (const [id, { listener }] of members) {
-      opened.addEventListener(id, ({ data }: MessageEvent<string>) => {
+      source.addEventListener(id, ({ data }: MessageEvent<string>) => {
+        opened.onMessage();
         const [end, ...lines] = data.split("\n");
         listener.onLines(Number(end), lines);
       });
     }
-    opened.onerror = () => {
+    const lose = () => {
       opened.close(); // by itself it would come back to where it began
       if (stream !== opened) return;
       for (const { listener } of members.values()) listener.onLost(false);
       openSoon(retryMs);
     };
+    source.onerror = lose;
   }
 
   return {
