@@ -18,9 +18,14 @@ export interface RunFeed {
 }
 
 /** Longest stretch of parsing before the page gets a turn. */
-const sliceMs = 12;
+const sliceMs = 8;
 
-/** Lets the page draw and answer; a timer would idle for 4 ms each time. */
+/** After so long a frame is waited for: browsers may put off drawing for as long as messages and data keep coming. */
+const frameMs = 24;
+/** A page out of sight has no frames. */
+const frameWaitMs = 100;
+
+/** Lets the page answer; a timer would idle for 4 ms each time. */
 const turn = () =>
   new Promise<void>((resolve) => {
     const { port1, port2 } = new MessageChannel();
@@ -29,6 +34,18 @@ const turn = () =>
       resolve();
     };
     port2.postMessage(undefined);
+  });
+
+/** Lets the page draw: until a frame has been made. */
+const frame = () =>
+  new Promise<void>((resolve) => {
+    const timer = setTimeout(done, frameWaitMs);
+    const request = requestAnimationFrame(done);
+    function done(): void {
+      clearTimeout(timer);
+      cancelAnimationFrame(request);
+      void turn().then(resolve); // behind the frame, not in it
+    }
   });
 
 class Missing extends Error {}
@@ -95,6 +112,7 @@ export function followRun(
     const decoder = new TextDecoder();
     let rest: Uint8Array = new Uint8Array(0);
     let sliceStart = performance.now();
+    let frameStart = sliceStart;
     for (;;) {
       const { done, value } = await reader.read();
       if (done) break;
@@ -115,10 +133,13 @@ export function followRun(
         store.addLine(decoder.decode(data.subarray(start, end)));
         position += end + 1 - start;
         start = end + 1;
-        if (performance.now() - sliceStart < sliceMs) continue;
+        const now = performance.now();
+        if (now - sliceStart < sliceMs) continue;
         onChange();
-        await turn();
+        const isFrameDue = now - frameStart >= frameMs;
+        await (isFrameDue ? frame() : turn());
         sliceStart = performance.now();
+        if (isFrameDue) frameStart = sliceStart;
       }
       rest = data.slice(start);
     }
