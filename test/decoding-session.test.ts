@@ -191,39 +191,44 @@ for (const [name, config] of Object.entries(configs)) {
       });
     });
 
-    test("a cache of float16 gives nearly the same, in steps, in passes, moved and saved", async () => {
-      const expected: number[][][] = [];
-      await withSession(config, {}, async (session) => {
-        for (const prompt of prompts) expected.push(await alone(session, prompt, tokens));
+    for (const [cacheType, tolerance, parts] of [
+      ["float16", 0.02, [Uint16Array]],
+      ["int8", 0.12, [Int8Array, Float32Array]],
+    ] as const) {
+      test(`a cache of ${cacheType} gives nearly the same, in steps, in passes, moved and saved`, async () => {
+        const expected: number[][][] = [];
+        await withSession(config, {}, async (session) => {
+          for (const prompt of prompts) expected.push(await alone(session, prompt, tokens));
+        });
+        await withSession(config, { cacheType }, async (session, runtime) => {
+          // Logits here are of standard deviation 1; operands of attention keep 11 bits, or keys and values 8.
+          const close = (actual: readonly number[], wanted: readonly number[], what: string) => {
+            const worst = Math.max(...actual.map((value, i) => Math.abs(value - wanted[i]!)));
+            assert.ok(worst < tolerance, `${what}: ${worst}`);
+          };
+          await session.prefill(prompts);
+          for (let i = 0; i < 2; i++) {
+            const logits = await session.step(new Int32Array(3).fill(tokens[i]!));
+            for (const index of prompts.keys()) close(row(logits, index), expected[index]![i + 1]!, `step ${i}`);
+          }
+          const passed = await session.extend(
+            prompts.map(() => tokens.slice(2, 5)),
+            "last",
+          );
+          for (const index of prompts.keys()) close(row(passed, index), expected[index]![5]!, `pass, row ${index}`);
+          await session.reorder(Int32Array.of(2, 0));
+          const saved = session.save(1);
+          assert.equal(
+            session.stateBytes(1),
+            saved.parts.reduce((sum, part) => sum + part.byteLength, 0),
+          );
+          assert.ok(saved.parts.every((part, index) => part instanceof parts[index % parts.length]!));
+          session.load([saved]);
+          close(row(await session.step(Int32Array.of(tokens[5]!)), 0), expected[0]![6]!, "loaded");
+          assert.ok(runtime.memory().tensors > 0);
+        });
       });
-      await withSession(config, { cacheType: "float16" }, async (session, runtime) => {
-        // Logits here are of standard deviation 1; operands of attention keep 11 bits.
-        const close = (actual: readonly number[], wanted: readonly number[], what: string) => {
-          const worst = Math.max(...actual.map((value, i) => Math.abs(value - wanted[i]!)));
-          assert.ok(worst < 0.02, `${what}: ${worst}`);
-        };
-        await session.prefill(prompts);
-        for (let i = 0; i < 2; i++) {
-          const logits = await session.step(new Int32Array(3).fill(tokens[i]!));
-          for (const index of prompts.keys()) close(row(logits, index), expected[index]![i + 1]!, `step ${i}`);
-        }
-        const passed = await session.extend(
-          prompts.map(() => tokens.slice(2, 5)),
-          "last",
-        );
-        for (const index of prompts.keys()) close(row(passed, index), expected[index]![5]!, `pass, row ${index}`);
-        await session.reorder(Int32Array.of(2, 0));
-        const saved = session.save(1);
-        assert.equal(
-          session.stateBytes(1),
-          saved.parts.reduce((sum, part) => sum + part.byteLength, 0),
-        );
-        assert.ok(saved.parts.every((part) => part instanceof Uint16Array));
-        session.load([saved]);
-        close(row(await session.step(Int32Array.of(tokens[5]!)), 0), expected[0]![6]!, "loaded");
-        assert.ok(runtime.memory().tensors > 0);
-      });
-    });
+    }
 
     test("a row goes on as the row it was copied from: fewer rows, other order, more rows than before", async () => {
       await withSession(config, {}, async (session) => {

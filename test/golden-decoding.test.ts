@@ -11,8 +11,15 @@ import { skipWithoutShared } from "./support/shared.ts";
 suite("golden decoding", { skip: skipWithoutShared("golden") }, () => {
   for (const model of ["full", "pruned"]) {
     for (const batch of [1, 2]) {
-      for (const mode of ["packed", "shared"] as const) {
-        test(`${model}, ${batch} rows, ${mode} weights`, async () => {
+      // Keys and values of 16 and 8 bits are off by 2⁻¹¹ and 2⁻⁸ of the largest of their head and position, logits by little more.
+      for (const [mode, cacheType, tolerance] of [
+        ["packed", "float32", 1e-4],
+        ["shared", "float32", 1e-4],
+        ["packed", "float16", 2e-3],
+        ["packed", "int8", 0.02],
+        ["shared", "int8", 0.02],
+      ] as const) {
+        test(`${model}, ${batch} rows, ${mode} weights, cache of ${cacheType}`, async () => {
           using runtime = createNativeRuntime();
           const config = goldenConfig(model);
           const golden = await readGolden(`${model}.greedy${batch}.safetensors`);
@@ -29,7 +36,8 @@ suite("golden decoding", { skip: skipWithoutShared("golden") }, () => {
           const prompts = Array.from(golden.get("length")!.data, (length, row) =>
             Array.from(input).slice((row + 1) * columns - length, (row + 1) * columns),
           );
-          const session = await createCpmAntSession(runtime, config, parameters, { capacityTokens: 64, weights: mode });
+          const options = { capacityTokens: 64, weights: mode, cacheType };
+          const session = await createCpmAntSession(runtime, config, parameters, options);
           const next = golden.get("next")!.data;
           const expected = Array.from(golden.get("logits")!.data);
           const V = config.vocabSize;
@@ -40,9 +48,11 @@ suite("golden decoding", { skip: skipWithoutShared("golden") }, () => {
             for (let row = 0; row < batch; row++) {
               const own = logits.subarray(row * V, (row + 1) * V);
               const at = (row * steps + step) * V;
-              assertClose(own, expected.slice(at, at + V), 1e-4, `row ${row}, step ${step}`);
-              chosen[row] = own.indexOf(own.reduce((a, b) => Math.max(a, b)));
-              assert.equal(chosen[row], next[row * steps + step], `row ${row}, step ${step}`);
+              assertClose(own, expected.slice(at, at + V), tolerance, `row ${row}, step ${step}`);
+              chosen[row] = next[row * steps + step]!;
+              // Of a model with random weights the two best may lie as close as that.
+              if (cacheType !== "float32") continue;
+              assert.equal(own.indexOf(own.reduce((a, b) => Math.max(a, b))), chosen[row], `row ${row}, step ${step}`);
             }
             if (step < steps - 1) logits = await session.step(chosen);
           }
@@ -55,7 +65,7 @@ suite("golden decoding", { skip: skipWithoutShared("golden") }, () => {
               const own = (row * (steps - 1) + step - 1) * V;
               const at = (row * steps + step) * V;
               const place = `row ${row}, step ${step} of one pass`;
-              assertClose(together.subarray(own, own + V), expected.slice(at, at + V), 1e-4, place);
+              assertClose(together.subarray(own, own + V), expected.slice(at, at + V), tolerance, place);
             }
           }
           session.dispose();

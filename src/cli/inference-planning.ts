@@ -1,4 +1,5 @@
 /** `cpm plan --infer`: what running a model takes at each precision, and how fast it will be, before it is loaded. */
+import type { CacheType } from "../infer/index.ts";
 import type { ModelConfig } from "../model/config.ts";
 import { parameterCount } from "../model/parameters.ts";
 import { type CommandContext, print, printJson, say } from "./context.ts";
@@ -12,6 +13,7 @@ export interface InferencePlanning {
   readonly memory?: number | undefined;
   readonly texts: number;
   readonly capacity: number;
+  readonly kvCache: CacheType;
   readonly diskRate: number;
   readonly threads?: number | undefined;
 }
@@ -22,7 +24,7 @@ const group = 128;
 /** Plans a model at every precision and shows it. `preset` counts where no checkpoint is given. */
 export async function showInferencePlan(
   preset: ModelConfig,
-  { checkpoint, memory, texts, capacity, diskRate, threads }: InferencePlanning,
+  { checkpoint, memory, texts, capacity, kvCache, diskRate, threads }: InferencePlanning,
   context: CommandContext,
 ): Promise<void> {
   const { inferencePrecisions, kernelRates, planInference } = await import("../compress/index.ts");
@@ -35,6 +37,7 @@ export async function showInferencePlan(
     group,
     rows: texts,
     capacityTokens: capacity,
+    cacheType: kvCache,
     memoryBytes,
     kernelBytesPerSecond,
     diskBytesPerSecond: diskRate,

@@ -1,5 +1,6 @@
 /** What the verbs that open a model share: options, how much memory they may keep, how a terminal shows a model's text. */
 import { z } from "zod";
+import type { CacheType } from "../infer/index.ts";
 import type { CommandContext } from "./context.ts";
 import { memoryLimitBytes } from "./machine.ts";
 import { modelMessages as messages } from "./messages/model.ts";
@@ -14,8 +15,16 @@ export const modelFields = {
   threads: z.int().min(1).max(1024).optional().describe(messages.threads.en).meta({ zh: messages.threads.zh }),
 };
 
+/** What keys and values are stored in. */
+export const kvCacheField = z
+  .enum(["float32", "float16", "int8"] as const satisfies readonly CacheType[])
+  .default("float32")
+  .describe(messages.kvCache.en)
+  .meta({ zh: messages.kvCache.zh });
+
 /** Options of where and within what it computes. */
 export const hardwareFields = {
+  kvCache: kvCacheField,
   device: z
     .enum(["cpu", "webgpu", "cuda"])
     .default("cpu")

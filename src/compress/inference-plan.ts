@@ -8,7 +8,7 @@
  *
  * where the kernel rate is measured with a product of one row on this machine, or given.
  */
-import { decodingBytes, planResidency } from "../infer/index.ts";
+import { type CacheType, decodingBytes, planResidency } from "../infer/index.ts";
 import { layerMask, type ModelConfig } from "../model/config.ts";
 import { names, parameterTable } from "../model/parameters.ts";
 import { ConfigError } from "../util/error.ts";
@@ -22,6 +22,8 @@ export interface InferencePlanOptions {
   /** Texts at once, and tokens of a text with what is generated. */
   readonly rows: number;
   readonly capacityTokens: number;
+  /** What keys and values are stored in. Default: float32. */
+  readonly cacheType?: CacheType | undefined;
   /** What the process may keep in memory. */
   readonly memoryBytes: number;
   /** Bytes of weights a second, by precision. */
@@ -61,7 +63,7 @@ export function planInference(
   precision: InferencePrecision,
   options: InferencePlanOptions,
 ): InferencePlan {
-  const { group, rows, capacityTokens, memoryBytes, kernelBytesPerSecond, diskBytesPerSecond } = options;
+  const { group, rows, capacityTokens, cacheType, memoryBytes, kernelBytesPerSecond, diskBytesPerSecond } = options;
   const packing =
     precision === "float32"
       ? undefined
@@ -82,7 +84,7 @@ export function planInference(
   const present = layerBytes.filter((_, layer) => layerMask(config, layer).includes(false));
   const layers = present.reduce((sum, bytes) => sum + bytes, 0);
   const batch = { mode: "sample", samples: 1, beamSize: 1, maxTokens: capacityTokens } as const;
-  const cache = decodingBytes(config, batch, rows, 0);
+  const cache = decodingBytes(config, batch, rows, 0, cacheType);
   const workspace = processBytes + programBytes * present.length;
   const beside = table + other + cache + workspace;
   const bytes = { layers, table, other, cache, workspace, total: layers + beside };

@@ -52,7 +52,8 @@ export interface CompiledModel {
   readonly prefillBias: WeightedProgram;
   readonly decodeEmbed: WeightedProgram;
   readonly promptAttention: Program;
-  readonly cachedAttention: Program;
+  /** Undefined where attention over the cache is no program: see `packed-cache.ts`. */
+  readonly cachedAttention: Program | undefined;
   readonly logits: WeightedProgram;
   /** A whole step of tokens, where the model is small. */
   readonly decodeStep: WeightedProgram | undefined;
@@ -211,16 +212,18 @@ export async function compileModel(
         ([path, name]) => [`params.blocks.layer${layer}.${path}`, name] as const,
       ),
     ).flat();
-    const decodeStep = isWhole
-      ? withWeights(decodeStepProgram(config, slots, cacheType), [token, segment, norm, ...blocks], tensors)
-      : undefined;
+    const decodeStep =
+      isWhole && cacheType !== "int8"
+        ? withWeights(decodeStepProgram(config, slots, cacheType), [token, segment, norm, ...blocks], tensors)
+        : undefined;
     return {
       layers: layerLimitBytes === undefined ? layers : withinLimit(layers, layerLimitBytes()),
       prefillEmbed: await open(filled(prefillEmbedProgram(config, embed), [token, segment, prompt], embed)),
       prefillBias: await open(withWeights(prefillBiasProgram(config), [["table", names.positionBias]], tensors)),
       decodeEmbed: await open(withWeights(decodeEmbedProgram(config), [token, segment], tensors)),
       promptAttention: await compile(promptAttentionProgram(config, withPrefix)),
-      cachedAttention: await compile(cachedAttentionProgram(config, slots, cacheType)),
+      cachedAttention:
+        cacheType === "int8" ? undefined : await compile(cachedAttentionProgram(config, slots, cacheType)),
       logits: await weighted("logits", filled(logitsProgram(config, head), [norm, token], head), head),
       decodeStep: decodeStep && (await weighted("decode-step", decodeStep)),
       hidden: await open(filled(hiddenProgram(config, head), [norm], head)),

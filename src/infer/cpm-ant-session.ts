@@ -6,13 +6,14 @@
  * `weights: "shared"` programs serve all layers and no packed copy of the weights is made.
  */
 import type { ModelConfig } from "../model/config.ts";
-import { cacheWidth, type LayerCache } from "../model/cpm-ant.ts";
+import type { LayerCache } from "../model/cpm-ant.ts";
 import type { Grafts } from "../model/graft.ts";
 import { names } from "../model/parameters.ts";
 import type { DeviceTensor, Runtime } from "../runtime/runtime.ts";
 import { ConfigError, DataError } from "../util/error.ts";
 import { compileModel, type Placement } from "./compiled-model.ts";
-import { createKeyValueCache, type KeyValueCache } from "./key-value-cache.ts";
+import { cacheBytesPerToken, createKeyValueCache, type KeyValueCache } from "./key-value-cache.ts";
+import { createPackedCache, type PackedCache } from "./packed-cache.ts";
 import type { ProgramCache } from "./program-cache.ts";
 import type { CacheType } from "./programs.ts";
 import { beginRowPass, mixOf, type PassRow, type PassSettings, type RowPass } from "./row-pass.ts";
@@ -35,8 +36,8 @@ export interface CpmAntSessionOptions {
   /** Tokens of all rows together that one pass of `extend` takes; more take several passes. Default 128. */
   readonly passTokens?: number;
   /**
-   * What keys and values are stored in, "float32" (default) or "float16": half the memory, with attention's operands
-   * rounded to 11 bits and keys and values beyond ±65504 lost.
+   * What keys and values are stored in: "float32" (default), "float16" (half the memory, with attention's operands rounded
+   * to 11 bits and keys and values beyond ±65504 lost) or "int8" (a quarter, rounded to 8 bits for each head and position).
    */
   readonly cacheType?: CacheType;
   /** Changes to the model's programs, whose tensors are among the parameters by name. */
@@ -87,7 +88,7 @@ export async function createCpmAntSession(
   });
   const tokenStep = createTokenStep(runtime, config, programs, decodeBias, { slots, segment, mixes: grafts?.mixes });
 
-  let cache: KeyValueCache | undefined;
+  let cache: KeyValueCache | PackedCache | undefined;
   /** Slots in use of each row, prefix and soft prompt included. */
   let lengths = new Int32Array(0);
   /** Of these, what the prompts take: it cannot be cut. */
@@ -105,14 +106,15 @@ export async function createCpmAntSession(
   };
 
   /** Makes room for this many rows; the rows that are there move in where they are still wanted. */
-  function ensureRows(rows: number, keep: boolean): KeyValueCache {
+  function ensureRows(rows: number, keep: boolean): KeyValueCache | PackedCache {
     if (cache && cache.rowCapacity >= rows) return cache;
     rows = Math.max(rows, rowCapacity);
-    const grown = createKeyValueCache(runtime, config, rows, slots, cacheType);
-    if (keep) {
-      cache?.layers.forEach((layerCache, layer) => {
-        if (layerCache) grown.store(layer, layerCache, lengths);
-      });
+    const grown =
+      cacheType === "int8"
+        ? createPackedCache(config, rows, slots, Math.max(passTokens, rows))
+        : createKeyValueCache(runtime, config, rows, slots, cacheType);
+    if (keep && cache) {
+      for (const [row, length] of lengths.entries()) grown.load(row, length, cache.save(row, length));
     }
     releaseRows();
     cache = grown;
@@ -337,8 +339,7 @@ export async function createCpmAntSession(
     },
     stateBytes(row) {
       checkRow(row);
-      const attentions = cache!.layers.filter((layerCache) => layerCache !== undefined).length;
-      return 2 * attentions * config.heads * lengths[row]! * cacheWidth(config) * (cacheType === "float16" ? 2 : 4);
+      return lengths[row]! * cacheBytesPerToken(config, cacheType);
     },
     save(row) {
       checkRow(row);

@@ -41,6 +41,7 @@ export {
   GenerateOptionsSchema,
   parseGenerateOptions,
 } from "./options.ts";
+export type { CacheType } from "./programs.ts";
 export { type CachedText, createPromptCache, type PromptCache, type PromptCacheUse } from "./prompt-cache.ts";
 export { planResidency, type ResidencyPlan } from "./residency.ts";
 export type { PassRow, RowPass } from "./row-pass.ts";

@@ -11,17 +11,20 @@ import { layerMask } from "../model/config.ts";
 import { cacheWidth, type LayerCache } from "../model/cpm-ant.ts";
 import type { DeviceTensor, Runtime } from "../runtime/runtime.ts";
 import { float32ToFloat16 } from "../util/float16.ts";
-import type { CacheType } from "./programs.ts";
+import { packedBytesPerToken } from "./packed-cache.ts";
+import type { CacheType, TensorCacheType } from "./programs.ts";
 
 /** Host memory of keys or values: float16 as bit patterns. */
-export type CacheArray = Float32Array | Uint16Array;
+type CacheArray = Float32Array | Uint16Array;
+/** What a row's state is saved in: of 8 bits, numbers and their scales. */
+export type SavedPart = CacheArray | Int8Array;
 
 export interface KeyValueCache {
   /** Rows that fit. */
   readonly rowCapacity: number;
   /** 0 or 1: which set of memory is current. Bindings to the caches hold for one set. */
   readonly set: number;
-  /** The current caches by layer, undefined for layers without attention. */
+  /** The current caches by layer, undefined for layers without attention; none where the cache has attention of its own. */
   readonly layers: readonly (LayerCache<DeviceTensor> | undefined)[];
   /**
    * Copies prompts' keys and values `[B, H, T, E′]` of a layer to slots 0 … `lengths[i]` − 1 of row `firstRow` + i.
@@ -29,13 +32,21 @@ export interface KeyValueCache {
   store(layer: number, cache: LayerCache<DeviceTensor>, lengths: Int32Array, firstRow?: number): void;
   /** Row `to` becomes what row `from` is, of whose slots the first `length` count. In place. */
   copy(from: number, to: number, length: number): void;
-  /** The first slots of a row as copies `[H, length, E′]`: keys, then values, of each layer that has them. */
-  save(row: number, length: number): CacheArray[];
+  /** The first slots of a row as copies `[H, length, …]`: keys, then values, of each layer that has them. */
+  save(row: number, length: number): SavedPart[];
   /** Fills the first slots of a row with what `save` gave. */
-  load(row: number, length: number, parts: readonly CacheArray[]): void;
+  load(row: number, length: number, parts: readonly SavedPart[]): void;
   /** Row i becomes what row `sources[i]` was, of whose slots the first `lengths[i]` count. */
   reorder(sources: Int32Array, lengths: Int32Array): void;
   dispose(): void;
+}
+
+/** Bytes of a token's keys and values in all layers. */
+export function cacheBytesPerToken(config: ModelConfig, type: CacheType = "float32"): number {
+  let attentions = 0;
+  for (let layer = 0; layer < config.layers; layer++) if (!layerMask(config, layer)[0]) attentions++;
+  if (type === "int8") return attentions * packedBytesPerToken(config);
+  return 2 * attentions * config.heads * cacheWidth(config) * (type === "float16" ? 2 : 4);
 }
 
 export function createKeyValueCache(
@@ -43,7 +54,7 @@ export function createKeyValueCache(
   config: ModelConfig,
   rowCapacity: number,
   slots: number,
-  type: CacheType = "float32",
+  type: TensorCacheType = "float32",
 ): KeyValueCache {
   const { heads: H } = config;
   const E = cacheWidth(config);
@@ -117,7 +128,7 @@ export function createKeyValueCache(
       }),
     load(row, length, parts) {
       views().forEach((view, index) => {
-        copyRow(parts[index]!, length, 0, view, row, length);
+        copyRow(parts[index] as CacheArray, length, 0, view, row, length);
       });
     },
     reorder(sources, lengths) {

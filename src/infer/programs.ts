@@ -118,9 +118,12 @@ function projections(config: ModelConfig, columns: Dim) {
 }
 
 /** What keys and values are stored in. */
-export type CacheType = "float32" | "float16";
+export const cacheTypes = ["float32", "float16", "int8"] as const;
+export type CacheType = (typeof cacheTypes)[number];
+/** Those that programs know. */
+export type TensorCacheType = Exclude<CacheType, "int8">;
 
-function cacheSpecs(config: ModelConfig, S: number, type: CacheType) {
+function cacheSpecs(config: ModelConfig, S: number, type: TensorCacheType) {
   const each = () => spec(type, [B, config.heads, S, cacheWidth(config)]);
   return { keys: each(), values: each() };
 }
@@ -139,7 +142,7 @@ export function promptAttentionProgram(config: ModelConfig, graft?: Graft): Grap
  * The same of one token a row, or of several of one row, over S slots; `updated.keys` and `updated.values` are the caches,
  * in place.
  */
-export function cachedAttentionProgram(config: ModelConfig, S: number, type: CacheType = "float32"): Graph {
+export function cachedAttentionProgram(config: ModelConfig, S: number, type: TensorCacheType = "float32"): Graph {
   return optimize(
     trace(
       "cached-attention",
@@ -183,7 +186,7 @@ export function finishProgram(config: ModelConfig, mask: LayerMask, graft?: Graf
  * caches of the layers with attention, by layer, in place. For models so small that starting programs takes a good part of
  * a step.
  */
-export function decodeStepProgram(config: ModelConfig, S: number, type: CacheType = "float32"): Graph {
+export function decodeStepProgram(config: ModelConfig, S: number, type: TensorCacheType = "float32"): Graph {
   const { token, segment } = embeddingSpecs(config);
   const layers = Array.from({ length: config.layers }, (_, layer) => layer);
   const ofLayers = <T>(make: (mask: LayerMask) => T | undefined): Record<string, T> =>

@@ -34,7 +34,7 @@ const oddTerms = [1, 1 / 6, 1 / 120, 1 / 5040];
  * (row, end, largest, scale, weights) → Σ exp((x − largest) · scale) over the float32 from `row` to `end`, sixteen by
  * sixteen.
  */
-const exponentialsFunction: WasmFunction = {
+export const exponentialsFunction: WasmFunction = {
   parameters: ["i32", "i32", "f64", "f64", "i32"],
   result: "f64",
   body: ([row, end, largest, scale, weights], local) => {
@@ -83,7 +83,7 @@ const exponentialsFunction: WasmFunction = {
 };
 
 /** (row, end) → the largest float32 from `row` to `end`, eight by eight. NaN is passed over behind the first eight. */
-const largestFunction: WasmFunction = {
+export const largestFunction: WasmFunction = {
   parameters: ["i32", "i32"],
   result: "f64",
   body: ([row, end], local) => {

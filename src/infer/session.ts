@@ -4,6 +4,7 @@
  * decided above it.
  */
 
+import type { SavedPart } from "./key-value-cache.ts";
 import type { PassRow, PassSettings, RowPass } from "./row-pass.ts";
 
 /** What a row knows of its text: opaque outside of sessions. */
@@ -11,8 +12,8 @@ export interface RowState {
   /** Slots in use, and how many of them are the prompt's. */
   readonly length: number;
   readonly promptLength: number;
-  /** Of each layer with attention: its keys, then its values, `[H, length, E′]`. */
-  readonly parts: readonly (Float32Array | Uint16Array)[];
+  /** Of each layer with attention: its keys, then its values, `[H, length, …]`; of 8 bits, numbers and scales of each. */
+  readonly parts: readonly SavedPart[];
 }
 
 /**

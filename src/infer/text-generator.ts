@@ -8,8 +8,7 @@
 import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { type Checkpoint, findWeights, openCheckpoint } from "../checkpoint/index.ts";
-import { layerMask, type ModelConfig } from "../model/config.ts";
-import { cacheWidth } from "../model/cpm-ant.ts";
+import type { ModelConfig } from "../model/config.ts";
 import type { Grafts } from "../model/graft.ts";
 import { names } from "../model/parameters.ts";
 import type { DeviceTensor, Runtime } from "../runtime/runtime.ts";
@@ -19,6 +18,7 @@ import { type CpmAntSessionOptions, createCpmAntSession } from "./cpm-ant-sessio
 import { createLookupDrafter, createModelDrafter, type Drafter, guessCost } from "./draft.ts";
 import { type GenerationResult, type GenerationRun, streamGenerate } from "./generate.ts";
 import type { TokenEvent } from "./generated-row.ts";
+import { cacheBytesPerToken } from "./key-value-cache.ts";
 import { type GenerateOptions, type GenerateOptionsInput, parseGenerateOptions } from "./options.ts";
 import { openProgramCache, type ProgramCache, smallestCachedBytes } from "./program-cache.ts";
 import type { CacheType } from "./programs.ts";
@@ -26,6 +26,8 @@ import { createPromptCache } from "./prompt-cache.ts";
 import type { DecodingSession } from "./session.ts";
 import type { ModelTensors } from "./weight-ports.ts";
 import { loadWeights } from "./weights.ts";
+
+export { cacheBytesPerToken };
 
 /** Names under which a vocabulary is looked for beside the weights: ours, and that of the published models. */
 export const vocabularyNames = ["vocab.txt", "ant.txt"] as const;
@@ -348,13 +350,6 @@ export function decodingBytes(
   const sets = rows > 1 ? 2 : 1;
   const cache = sets * rows * (columns + options.maxTokens) * cacheBytesPerToken(config, cacheType);
   return cache + prompts * (config.heads + 2) * columns ** 2 * 4;
-}
-
-/** Bytes of keys and values of a token of one row. */
-export function cacheBytesPerToken(config: ModelConfig, type: CacheType = "float32"): number {
-  let attentions = 0;
-  for (let layer = 0; layer < config.layers; layer++) if (!layerMask(config, layer)[0]) attentions++;
-  return 2 * attentions * config.heads * cacheWidth(config) * (type === "float16" ? 2 : 4);
 }
 
 function tooLarge(

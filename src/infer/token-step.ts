@@ -9,6 +9,7 @@ import type { ModelConfig } from "../model/config.ts";
 import type { Binding, DeviceTensor, Runtime } from "../runtime/runtime.ts";
 import { type CompiledModel, mixInput, type Tensors, type WeightedProgram } from "./compiled-model.ts";
 import type { KeyValueCache } from "./key-value-cache.ts";
+import type { PackedCache } from "./packed-cache.ts";
 import { type BindingSequence, bindingSequence } from "./run-bindings.ts";
 import type { DecodeBias } from "./score-bias.ts";
 
@@ -19,7 +20,7 @@ export interface TokenStep {
    * call overwrites.
    */
   run(
-    cache: KeyValueCache,
+    cache: KeyValueCache | PackedCache,
     lengths: Int32Array,
     tokens: readonly ArrayLike<number>[],
     wanted: "all" | "last",
@@ -36,6 +37,11 @@ interface Form {
   readonly sequence: BindingSequence;
   readonly logits: DeviceTensor;
   readonly parts: readonly DeviceTensor[];
+}
+
+/** A step in the host's own code among those of programs. */
+function hostBinding(run: () => void): Binding {
+  return { run: async () => run(), runSync: run, dispose: () => {} };
 }
 
 /** Forms that are kept: enough for any number of drafted tokens of a few rows. */
@@ -95,7 +101,12 @@ export function createTokenStep(
   }
 
   /** Binds a step of `counts[row]` tokens a row, laid out with `width` places each, with logits of `chosen` of them. */
-  function bindForm(cache: KeyValueCache, counts: readonly number[], width: number, chosen: number): Form {
+  function bindForm(
+    cache: KeyValueCache | PackedCache,
+    counts: readonly number[],
+    width: number,
+    chosen: number,
+  ): Form {
     const rows = counts.length;
     const parts: DeviceTensor[] = [];
     const bindings: Binding[] = [];
@@ -115,6 +126,24 @@ export function createTokenStep(
     let [h, next] = [stream("h0", D), stream("h1", D)];
     const projected = { q: stream("q", HE), k: stream("k", HE), v: stream("v", HE) };
     const mixed = stream("mixed", HE);
+    /** The whole pass's attention, over a cache that has its own. */
+    const attendAll = (packed: PackedCache, layer: number) => {
+      const [q, k, v] = [projected.q, projected.k, projected.v].map((tensor) => tensor.view() as Float32Array) as [
+        Float32Array,
+        Float32Array,
+        Float32Array,
+      ];
+      const tokens = {
+        q,
+        k,
+        v,
+        mixed: mixed.view() as Float32Array,
+        width,
+        counts,
+        last: memory.last!.view() as Int32Array,
+      };
+      bindings.push(hostBinding(() => packed.attend(layer, tokens)));
+    };
     /** The rows from `row` on, as many as `count`, with `columns` tokens each: their part of attention. */
     const attend = (layer: number, row: number, count: number, columns: number) => {
       const own = cache.layers[layer]!;
@@ -123,7 +152,7 @@ export function createTokenStep(
       const inRows = (tensor: DeviceTensor) => part(tensor, [count, columns, HE], row * width * HE);
       const [keys, values] = [own.keys, own.values].map((tensor) => ofRows(tensor, ...tensor.shape.slice(1)));
       bindings.push(
-        programs.cachedAttention.bind(
+        programs.cachedAttention!.bind(
           {
             q: inRows(projected.q),
             k: inRows(projected.k),
@@ -161,7 +190,8 @@ export function createTokenStep(
     for (const { layer, project, finish } of programs.layers) {
       if (project) {
         bind(project, { h }, projected);
-        if (together) attend(layer, 0, rows, 1);
+        if ("attend" in cache) attendAll(cache, layer);
+        else if (together) attend(layer, 0, rows, 1);
         else {
           counts.forEach((count, row) => {
             if (count > 0) attend(layer, row, 1, count);
@@ -197,6 +227,7 @@ export function createTokenStep(
         form = bindForm(cache, counts, width, positions.length);
         forms.set(key, form);
       }
+      if ("setBias" in cache) cache.setBias(biases, counts.length, width);
       runtime.write(memory.tokens!, ids);
       if (K > 0 && mixes) runtime.write(memory.mix!, mixes);
       runtime.write(memory.last!, last);

@@ -77,8 +77,11 @@ export const i32 = {
 export const f64 = {
   const: (value: number): Code => [0x44, ...new Uint8Array(Float64Array.of(value).buffer)],
   add: plain(0xa0),
+  mul: plain(0xa2),
   ge: plain(0x66),
   max: plain(0xa5),
+  /** Of an int32. */
+  convert: plain(0xb7),
   /** Of a float32. */
   promote: plain(0xbb),
   store: memory(0x39, 3),
@@ -101,6 +104,7 @@ export const v128 = {
 
 export const f32 = {
   load: memory(0x2a, 2),
+  store: memory(0x38, 2),
   /** Of a float64. */
   demote: plain(0xb6),
 } as const;
@@ -117,6 +121,8 @@ export const f32x4 = {
   pmax: vector(0xeb),
   ge: vector(0x46),
   nearest: vector(0x6a),
+  /** Of four int32. */
+  convert: vector(0xfa),
 } as const;
 
 export const f64x2 = {
@@ -133,6 +139,18 @@ export const i32x4 = {
   add: vector(0xae),
   mul: vector(0xb5),
   minU: vector(0xb7),
+  lane: (lane: 0 | 1 | 2 | 3, value: Code): Code => [...value, 0xfd, 0x1b, lane],
+  /** The lower and the upper half of eight int16. */
+  extendLow: vector(0xa7),
+  extendHigh: vector(0xa8),
+  /** Eight int16 times eight, neighbours added. */
+  dot: vector(0xba),
+} as const;
+
+export const i16x8 = {
+  /** The lower and the upper half of sixteen int8. */
+  extendLow: vector(0x87),
+  extendHigh: vector(0x88),
 } as const;
 
 /** Runs the body while the condition holds. */

@@ -39,10 +39,6 @@ export const generateMessages = defineMessages({
     en: "texts are sentences of this grammar (GBNF notation, from root on)",
   },
   regex: { zh: "文本必与此正则表达式整个匹配", en: "texts match this regular expression as a whole" },
-  kvCache: {
-    zh: "键值缓存的类型；float16 内存减半，误差见 docs/decoding.md",
-    en: "type of the key/value cache; float16 takes half the memory, its error is in docs/decoding.md",
-  },
   draft: {
     zh: "用这个较小的模型（词表须相同）起草，一次核对多个词元：结果的分布不变，速度更快",
     en: "a smaller model with the same vocabulary that drafts tokens, which are verified several at a time: same distribution, faster",

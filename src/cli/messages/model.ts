@@ -8,6 +8,10 @@ export const modelMessages = defineMessages({
   },
   config: { zh: "模型的 config.json", en: "the model's config.json" },
   threads: { zh: "计算使用的线程数", en: "threads to compute with" },
+  kvCache: {
+    zh: "键值缓存的类型；float16 内存减半，int8 约为四分之一，误差见 docs/decoding.md",
+    en: "type of the key/value cache; float16 takes half the memory and int8 about a quarter, their errors are in docs/decoding.md",
+  },
   device: {
     zh: "在哪种设备上计算：webgpu 需要显卡驱动（Linux 上为 Vulkan），cuda 需要带 CUDA 的 ONNX Runtime",
     en: "what computes: webgpu needs a graphics driver (Vulkan on Linux), cuda an ONNX Runtime built with it",

@@ -75,11 +75,6 @@ export default defineCommand({
       .optional()
       .describe(messages.regex.en)
       .meta({ zh: messages.regex.zh, placeholder: "PATTERN" }),
-    kvCache: z
-      .enum(["float32", "float16"])
-      .default("float32")
-      .describe(messages.kvCache.en)
-      .meta({ zh: messages.kvCache.zh }),
     draft: z
       .string()
       .min(1)

@@ -13,6 +13,7 @@ import { showInferencePlan } from "../inference-planning.ts";
 import { ledgerFields } from "../ledger-fields.ts";
 import { memoryLines } from "../memory-table.ts";
 import { inferPlanMessages as inferMessages, planMessages as messages } from "../messages/plan.ts";
+import { kvCacheField } from "../model-options.ts";
 import {
   assumedUtilisation,
   completePlan,
@@ -45,6 +46,7 @@ const schema = z.object({
     .meta({ zh: inferMessages.checkpoint.zh, placeholder: "PATH" }),
   texts: z.int().min(1).default(1).describe(inferMessages.texts.en).meta({ zh: inferMessages.texts.zh }),
   capacity: z.int().min(1).default(512).describe(inferMessages.capacity.en).meta({ zh: inferMessages.capacity.zh }),
+  kvCache: kvCacheField,
   method: tuneFields.method.describe(messages.tuneMethod.en).meta({ zh: messages.tuneMethod.zh }),
   places: tuneFields.places,
   delta: tuneFields.delta,

@@ -31,7 +31,7 @@ export default defineCommand({
     ...modelFields,
     ...hardwareFields,
   }),
-  async run({ model, vocab, config, memory, device, deviceLayers, threads, cache }, context) {
+  async run({ model, vocab, config, memory, device, deviceLayers, kvCache, threads, cache }, context) {
     const [{ createNativeRuntime }, { createTextGenerator, openTextModel }] = await Promise.all([
       import("../../runtime/index.ts"),
       import("../../infer/index.ts"),
@@ -45,6 +45,7 @@ export default defineCommand({
     });
     const generator = createTextGenerator(runtime, opened, {
       placement: devices.placement,
+      cacheType: kvCache,
       memoryLimitBytes: freeMemoryBytes(),
       memoryBudgetBytes: memoryBudgetBytes(memory),
     });
