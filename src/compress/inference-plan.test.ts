@@ -40,6 +40,8 @@ suite("inference plan", () => {
     const one = planInference(preset("1b"), "int8", options);
     const many = planInference(preset("1b"), "int8", { ...options, rows: 16 });
     assert.ok(many.bytes.cache > 15 * one.bytes.cache);
+    const packed = planInference(preset("1b"), "int8", { ...options, rows: 16, cacheType: "int8" });
+    assert.ok(packed.bytes.cache < 0.3 * many.bytes.cache && packed.bytes.total < many.bytes.total);
     assert.ok(one.bytes.layers < planInference(preset("3b"), "int8", options).bytes.layers / 2);
   });
 
