@@ -209,7 +209,7 @@ async function assumptionsOf(
 ): Promise<NonNullable<RunDescription["ledger"]>> {
   const { power, ledger } = recipe;
   const choices = typeof power === "number" ? { watts: power, ...ledger } : ledger;
-  const { raplIsReadable } = await import("../live/power-sampler.ts");
+  const { raplIsReadable } = await import("../live/rapl.ts");
   const isMeasured = measuresPower(recipe) && raplIsReadable(context.env.CPM_POWERCAP);
   return machineAssumptions(processor, choices, isMeasured ? "rapl" : "stated");
 }

@@ -8,7 +8,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import type { NewEvent, RunEvent } from "./events.ts";
 import { ledgerOf } from "./ledger.ts";
 import { machineAssumptions } from "./ledger-assumptions.ts";
-import { type PowerProblem, raplIsReadable, startPowerSampler } from "./power-sampler.ts";
+import { type PowerProblem, startPowerSampler } from "./power-sampler.ts";
+import { raplIsReadable } from "./rapl.ts";
 
 let folder: string;
 let root: string;
@@ -81,17 +82,89 @@ suite("RAPL", () => {
   });
 
   test("a counter that runs over goes on from where it begins again", () => {
-    zone("intel-rapl:0", "package-0", 990_000_000, 1_000_000_000);
+    const range = 65_532_610_987;
+    zone("intel-rapl:0", "package-0", range - 10_000_000, range);
     const sampler = start();
-    zone("intel-rapl:0", "package-0", 40_000_000, 1_000_000_000);
+    zone("intel-rapl:0", "package-0", 40_000_000, range);
     nowMs += 1000;
     sampler.sample();
-    zone("intel-rapl:0", "package-0", 60_000_000, 1_000_000_000);
+    zone("intel-rapl:0", "package-0", 60_000_000, range);
     nowMs += 1000;
     sampler.stop();
     assert.deepEqual(
       events.map(({ joules }) => joules),
       [50, 20],
+    );
+  });
+
+  test("after so long a gap that it may have run over twice nothing is said, then it goes on", () => {
+    zone("intel-rapl:0", "package-0", 1_000_000);
+    const sampler = start();
+    zone("intel-rapl:0", "package-0", 9_000_000);
+    nowMs += 3_600_000; // the machine slept
+    sampler.sample();
+    assert.deepEqual(events, []);
+    zone("intel-rapl:0", "package-0", 29_000_000);
+    nowMs += 1000;
+    sampler.stop();
+    assert.deepEqual(
+      events.map(({ seconds, joules }) => [seconds, joules]),
+      [[1, 20]],
+    );
+  });
+
+  test("two sockets, each with dies and memory of its own, as servers have them", () => {
+    const write = (factor: number) => {
+      for (const [entry, name, joules] of [
+        ["intel-rapl:0", "package-0-die-0", 100],
+        ["intel-rapl:1", "package-0-die-1", 90],
+        ["intel-rapl:2", "package-1-die-0", 80],
+        ["intel-rapl:0:0", "dram", 7],
+        ["intel-rapl:2:0", "dram", 6],
+        ["intel-rapl:10", "package-1-die-1", 70],
+      ] as const)
+        zone(entry, name, joules * factor * 1e6);
+    };
+    write(1);
+    mkdirSync(join(root, "intel-rapl")); // the kind itself, no zone
+    mkdirSync(join(root, "dtpm"));
+    const sampler = start();
+    write(2);
+    nowMs += 1000;
+    sampler.stop();
+    assert.equal(events[0]!.joules, 353);
+  });
+
+  test("what is no count is told, and a counter that answers again is counted again", () => {
+    zone("intel-rapl:0", "package-0", "");
+    assert.equal(raplIsReadable(root), false);
+    const sampler = start();
+    zone("intel-rapl:0", "package-0", 5_000_000);
+    nowMs += 1000;
+    sampler.sample();
+    zone("intel-rapl:0", "package-0", 8_000_000);
+    nowMs += 1000;
+    sampler.stop();
+    assert.deepEqual(
+      events.map(({ joules }) => joules),
+      [3],
+    );
+    assert.match(problems[0]!.detail, /"" is no count/);
+  });
+
+  test("a range that may not be read costs nothing until the counter runs over", () => {
+    zone("intel-rapl:0", "package-0", 5_000_000);
+    rmSync(join(root, "intel-rapl:0", "max_energy_range_uj"));
+    const sampler = start();
+    for (const value of [8_000_000, 1_000_000, 2_000_000]) {
+      writeFileSync(join(root, "intel-rapl:0", "energy_uj"), `${value}\n`);
+      nowMs += 1000;
+      sampler.sample();
+    }
+    sampler.stop();
+    assert.deepEqual(
+      events.map(({ joules }) => joules),
+      [3, 1],
     );
   });
 
@@ -174,21 +247,96 @@ suite("nvidia-smi", () => {
     assert.deepEqual(problems, []);
   });
 
-  for (const [what, line] of [
-    ["a driver that does not answer", 'echo "could not talk to the driver" >&2; exit 9'],
-    ["a card that does not tell", 'echo "0, GeForce, [N/A]"; exec sleep 60'],
+  /** What is measured of lines that come at once, `gapMs` apart, with the words of real programs. */
+  async function measured(batches: readonly (readonly string[])[], gapMs = 10_000): Promise<void> {
+    for (const i of batches.keys()) rmSync(join(folder, `go-${i}`), { force: true });
+    const steps = batches.flatMap((lines, i) => [
+      `while [ ! -e ${join(folder, `go-${i}`)} ]; do sleep 0.01; done`,
+      ...lines.map((line) => `echo '${line}'`),
+    ]);
+    const sampler = start(script(...steps, "exec sleep 60"));
+    for (const [i, lines] of batches.entries()) {
+      const before = asked;
+      if (i > 0) nowMs += gapMs;
+      writeFileSync(join(folder, `go-${i}`), "");
+      while (asked < before + lines.length) await sleep(5);
+    }
+    nowMs += 1;
+    sampler.stop();
+  }
+
+  test("several kinds of cards, one in parts and one that does not tell: the others count", async () => {
+    const lines = (watts: string) => [
+      "0, NVIDIA GeForce GT 710, [N/A]",
+      `1, NVIDIA H100 80GB HBM3, ${watts}`,
+      `2, NVIDIA A100-SXM4-80GB MIG, B, ${watts}`, // whatever a name has
+    ];
+    await measured([lines("100.00"), lines("300.00")]);
+    assert.deepEqual(
+      events.map(({ devices, joules, seconds }) => [devices, joules, seconds]),
+      [
+        [["NVIDIA H100 80GB HBM3"], 2000, 10],
+        [["NVIDIA A100-SXM4-80GB MIG, B"], 2000, 10],
+      ],
+    );
+    assert.deepEqual(
+      problems.map(({ kind, detail }) => [kind, detail]),
+      [["failed", "0, NVIDIA GeForce GT 710, [N/A]"]],
+    );
+  });
+
+  test("of two cards of one name, one that does not tell would pass for idle: neither is measured", async () => {
+    const lines = ["0, Tesla K80, [Not Supported]", "1, Tesla K80, 60.00"];
+    await measured([lines, lines]);
+    assert.deepEqual(events, []);
+    assert.equal(problems.length, 1);
+  });
+
+  test("a moment without an answer, or a long silence, is left out of the measured time", async () => {
+    const told = ["0, NVIDIA L4, 40"];
+    await measured([told, told, ["0, NVIDIA L4, [Unknown Error]"], told, told]);
+    assert.deepEqual(
+      events.map(({ joules, seconds }) => [joules, seconds]),
+      [[800, 20]],
+    );
+    assert.deepEqual(problems, []);
+    events = [];
+    await measured([told, told], 3_600_000);
+    assert.deepEqual(events, []);
+  });
+
+  const driver = "NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.";
+  for (const [what, lines, detail] of [
+    ["a driver that does not answer", [`echo "${driver}"`, "exit 9"], /communicate with the NVIDIA driver/],
+    ["the same on the other channel", [`echo "${driver}" >&2`, "exit 9"], /communicate with the NVIDIA driver/],
+    ["no card", ['echo "No devices were found"', "exit 6"], /No devices were found/],
+    [
+      "a card that is lost",
+      ['echo "Unable to determine the device handle for GPU0000:01:00.0: Unknown Error"', "exit 15"],
+      /device handle/,
+    ],
+    ["a program that dies without a word", ["kill -9 $$"], /ended with SIGKILL/],
   ] as const) {
-    test(`${what} is told once`, async () => {
-      const sampler = start(script(line));
-      for (let i = 0; i < 200 && problems.length === 0; i++) await sleep(20);
+    test(`${what} is told once, in the program's words`, async () => {
+      const sampler = start(script(...lines));
+      for (let i = 0; i < 400 && problems.length === 0; i++) await sleep(20);
       nowMs += 1000;
       sampler.stop();
       await sleep(50);
       assert.equal(problems.length, 1);
-      assert.match(problems[0]!.detail, /driver|GeForce/);
+      assert.match(problems[0]!.detail, detail);
       assert.deepEqual(events, []);
     });
   }
+
+  test("a program that hangs holds nothing up and says nothing", async () => {
+    const sampler = start(script("exec sleep 60"));
+    await sleep(50);
+    nowMs += 60_000;
+    sampler.sample();
+    sampler.stop();
+    assert.deepEqual([events, problems], [[], []]);
+  });
 });
 
 test("the ledger counts what was measured, and stated watts for the rest", () => {
