@@ -115,6 +115,24 @@ test("a given rate, a recipe's ramp and both languages", async () => {
   assert.deepEqual(planned, { tokensPerSecond: 1000, hours: 1, deviceHours: 1, energyKwh: 0.1, kgCo2e: 0.05, cost: 2 });
   const ramped = await runCli([...words, "--json", "--set", "ramp=[{fromStep: 10, length: 256}]"]);
   assert.ok(JSON.parse(ramped.stdout).memory.totalBytes > memory.totalBytes);
+  // 10 updates of 8 × 128 tokens, the others of 8 × 256; and back: as many tokens as 300 updates have are 300 updates.
+  assert.equal(JSON.parse(ramped.stdout).steps, 10 + Math.ceil((3_600_000 - 10 * 1024) / 2048));
+  const shapes = "[{fromTokens: 20000, rows: 2}, {fromStep: 150, length: 64, accumulate: 3}]";
+  const stepped = await runCli([
+    "plan",
+    "--preset",
+    "tiny",
+    "--steps",
+    "300",
+    "--rows",
+    "8",
+    ...words.slice(5, 7),
+    "--json",
+    "--set",
+    `ramp=${shapes}`,
+  ]);
+  const { steps, tokens } = JSON.parse(stepped.stdout);
+  assert.deepEqual([steps, tokens], [300, 20 * 1024 + 130 * 256 + 150 * 384]);
   const english = await runCli([...words, "--lang", "en"]);
   assert.match(english.stdout, /optimizer moments[\s\S]*2 CNY/);
   const chinese = await runCli([...words, "--lang", "zh"]);

@@ -71,16 +71,38 @@ function shapesOf({ rows, length, accumulate, ramp }: PlannedRecipe) {
 }
 
 /** Tokens of so many updates on one device, by the recipe's shapes. */
-export function tokensOfSteps({ rows, length, accumulate, ramp }: PlannedRecipe, steps: number): number {
+export function tokensOfSteps(recipe: PlannedRecipe, steps: number): number {
+  return walk(
+    recipe,
+    (step) => step >= steps,
+    (tokens, step, each) => tokens + (steps - step) * each,
+  );
+}
+
+/** Updates that read so many tokens on one device, by the recipe's shapes. */
+export function stepsOfTokens(recipe: PlannedRecipe, wanted: number): number {
+  return walk(
+    recipe,
+    (_, tokens) => tokens >= wanted,
+    (tokens, step, each) => step + Math.ceil(Math.max(0, wanted - tokens) / each),
+  );
+}
+
+/** Update by update until the shape changes no more or `isOver`; `rest` gives the result from there. */
+function walk(
+  { rows, length, accumulate, ramp }: PlannedRecipe,
+  isOver: (step: number, tokens: number) => boolean,
+  rest: (tokens: number, step: number, eachTokens: number) => number,
+): number {
   const initial = { rows, columns: length, accumulate };
-  const tokensAt = (step: number, tokens: number) => {
+  const lastStep = Math.max(0, ...ramp.map(({ fromStep = 0 }) => fromStep));
+  const lastTokens = Math.max(0, ...ramp.map(({ fromTokens = 0 }) => fromTokens));
+  for (let [step, tokens] = [0, 0]; ; step++) {
     const shape = geometryAt(ramp, initial, step, tokens);
-    return shape.rows * shape.columns * shape.accumulate;
-  };
-  if (ramp.length === 0) return steps * tokensAt(0, 0);
-  let tokens = 0;
-  for (let step = 0; step < steps; step++) tokens += tokensAt(step, tokens);
-  return tokens;
+    const eachTokens = shape.rows * shape.columns * shape.accumulate;
+    if (isOver(step, tokens) || (step >= lastStep && tokens >= lastTokens)) return rest(tokens, step, eachTokens);
+    tokens += eachTokens;
+  }
 }
 
 /** Speed of one device whose products run at a rate. */
@@ -115,7 +137,6 @@ export interface PlanInput {
 export function completePlan(input: PlanInput): RunPlan {
   const { recipe, memory, availableBytes, rate, assumptions, efficiency = 1 } = input;
   const devices = assumptions.devices.reduce((sum, { count }) => sum + count, 0);
-  const stepTokens = recipe.rows * recipe.length * recipe.accumulate * devices;
   let tokens = input.tokens ?? devices * tokensOfSteps(recipe, recipe.steps);
   if (recipe.for !== undefined)
     tokens = Math.min(tokens, (devices * efficiency * rate.tokensPerSecond * recipe.for) / 1000);
@@ -124,7 +145,10 @@ export function completePlan(input: PlanInput): RunPlan {
   if (input.sources.length > 0 && input.sources.every(({ epochs }) => Number.isFinite(epochs))) {
     tokens = Math.min(tokens, read);
   }
-  const steps = Math.ceil(tokens / stepTokens);
+  const steps = stepsOfTokens(recipe, tokens / devices);
+  const { rows, length, accumulate, ramp } = recipe;
+  // Where shapes change, the mean.
+  const stepTokens = ramp.length > 0 && steps > 0 ? Math.round(tokens / steps) : rows * length * accumulate * devices;
   const kept = keptCheckpoints(recipe, steps);
   return {
     memory,
