@@ -112,7 +112,7 @@ const tasks: readonly TaskSetting[] = [
     name: "ccpm",
     shared: { template: "likelihood", lengthTokens: 64, answerTokens: 16 },
     evaluation: { normalize: "pmi" },
-    stepShare: 0.4,
+    stepShare: 0.2,
     metric: "accuracy",
     shown: "accuracy",
   },
