@@ -57,9 +57,11 @@ const { num_layers: layers, prompt_length: promptLength } = JSON.parse(
   readFileSync(join(base, "config.json"), "utf8"),
 ) as { num_layers: number; prompt_length: number };
 
+type Spec = Readonly<Record<string, unknown>>;
+
 interface Method {
   readonly name: string;
-  readonly delta: Readonly<Record<string, unknown>>;
+  readonly delta: Spec | readonly Spec[];
   /**
    * Peak of the learning rate, tried at 200 steps of 4 headlines for LoRA, Houlsby, IA³ and fine-tuning; the others by what
    * they have in common with these.
@@ -83,6 +85,15 @@ const methods: readonly Method[] = [
   // Its branch is √rank times as large as LoRA's.
   { name: "rsLoRA", delta: { method: "lora", ...linear, rankStabilized: true }, peak: 0.0007 },
   { name: "DoRA", delta: { method: "lora", ...linear, dora: true }, peak: 0.002 },
+  // What PEFT calls modules to save: the token table, which is the head, is trained whole beside LoRA.
+  {
+    name: "LoRA and table",
+    delta: [
+      { method: "lora", ...linear },
+      { method: "fine-tuning", places: ["input_embedding"] },
+    ],
+    peak: 0.002,
+  },
   { name: "last two layers", delta: { method: "fine-tuning", places: [`layers.${layers - 2}-`] }, peak: 0.008 },
   { name: "fine-tuning", delta: { method: "fine-tuning" }, peak: 0.008 },
 ];
@@ -138,7 +149,7 @@ function jobOf(task: TaskSetting, method: Method | undefined): Job {
         ...{ task: task.name, train: [data("train")], dev: [data("dev")], ...task.shared },
         // Somewhat more than the steps read; the rest of the file would be encoded for nothing.
         ...{ limit: Math.ceil(own * rows * 1.25), devLimit: dev },
-        ...{ delta: [method.delta], rows, length: task.shared.lengthTokens + promptLength + (method.columns ?? 0) },
+        ...{ delta: [method.delta].flat(), rows, length: task.shared.lengthTokens + promptLength + (method.columns ?? 0) },
         steps: own,
         schedule: { kind: "cosine", total: own, warmup: Math.ceil(own / 10), ...rates(method) },
         every: { validation: Math.ceil(own / 2), checkpoint: 0 },
