@@ -32,13 +32,13 @@ export function createDraftPace({ drafting, verifying }: GuessCost): DraftPace {
   const bucketOf = (confidence: number) => Math.min(buckets - 1, Math.floor(confidence * buckets));
   const rateOf = (confidence: number) => {
     const bucket = bucketOf(confidence);
-    const start = 0.4 + 0.6 * confidence;
+    const start = 0.3 + 0.6 * confidence;
     return (accepted[bucket]! + priorWeight * start) / (verified[bucket]! + priorWeight);
   };
   /** Of all guesses, as if the middle one had been seen before. */
   const rateOfAll = () => {
     const sum = (counts: Float64Array) => counts.reduce((a, b) => a + b, 0);
-    return (sum(accepted) + priorWeight * 0.7) / (sum(verified) + priorWeight);
+    return (sum(accepted) + priorWeight * 0.6) / (sum(verified) + priorWeight);
   };
   /** How likely guesses with these confidences are all accepted, and how many tokens their pass gives. */
   const outlook = (confidences: readonly number[]) => {

@@ -65,14 +65,14 @@ export interface Drafter {
 
 /**
  * Costs of guesses from sizes: a token step takes as long as its weights take to read; choosing among the vocabulary takes as
- * long as some 80 bytes for each of its tokens, and starting programs as long as some 1 MB; a token more in a pass costs 3 %
+ * long as some 160 bytes for each of its tokens, and starting programs as long as some 1 MB; a token more in a pass costs 3 %
  * of the pass and is chosen as well. (From steps of models of 1.8 M and 14.6 M parameters on a processor. Sizes rather than a
  * clock, so that a text depends on its seed alone.)
  *
  * @param draftBytes weights of the drafting model; 0 where none runs
  */
 export function guessCost(vocabSize: number, modelBytes: number, draftBytes: number): GuessCost {
-  const choosing = 80 * vocabSize;
+  const choosing = 160 * vocabSize;
   const starting = 1e6;
   const step = modelBytes + choosing + starting;
   const drafting = draftBytes === 0 ? 0 : draftBytes + choosing + starting;

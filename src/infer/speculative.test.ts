@@ -307,7 +307,7 @@ describe("draft pace", () => {
   test("as many guesses as pay, by the formula", () => {
     for (const cost of [0.05, 0.2, 0.6]) {
       for (const rate of [0.3, 0.6, 0.9]) {
-        const start = 0.4 + 0.6 * rate;
+        const start = 0.3 + 0.6 * rate;
         const gain = (k: number) => (1 - start ** (k + 1)) / (1 - start) / (1 + cost * k);
         const best = Array.from({ length: 51 }, (_, k) => k).reduce((a, b) => (gain(b) > gain(a) ? b : a));
         assert.equal(
@@ -320,8 +320,8 @@ describe("draft pace", () => {
   });
 
   test("a guess is sought at the price of drafting and verifying, and taken at that of verifying", () => {
-    // At first all guesses are taken to be accepted at 0.7, those as sure as 0.5 too.
-    const gain = (k: number) => (1 - 0.7 ** (k + 1)) / 0.3;
+    // At first all guesses are taken to be accepted at 0.6, those as sure as 0.5 too.
+    const gain = (k: number) => (1 - 0.6 ** (k + 1)) / 0.4;
     for (const [drafting, verifying] of [
       [0.1, 0.02],
       [0.3, 0.1],
