@@ -41,7 +41,7 @@ test("tuning: the predicted memory is within 15 % of a process's, packed bases a
   skip: process.platform !== "linux",
 }, async () => {
   const bench = fileURLToPath(new URL("../bench/memory.ts", import.meta.url));
-  const { stdout } = await run(process.execPath, [bench, "--only", "5m 1 256 none lora"]);
+  const { stdout } = await run(process.execPath, [bench, "--only", "25m 2 256 none lora int8"]);
   const rows = [...stdout.matchAll(/measured +(\d+) MiB, +(-?[\d.]+) %; tensors +\d+ MiB \((\w+)/g)];
   assert.equal(rows.length, 1, stdout);
   for (const [, , off, tensors] of rows) {
