@@ -15,6 +15,7 @@
  * Deterministic: ties go by text, so the same texts in any order give the same file, up to corpora with more than five
  * million different words, where rare ones are forgotten on the way.
  */
+import { countCodePoints } from "../util/code-points.ts";
 import { ConfigError } from "../util/error.ts";
 import { createJieba, type Jieba } from "./jieba.ts";
 import { antSpecials, byteSpelling, parseVocabulary, tokenSpelling, type Vocabulary } from "./vocabulary.ts";
@@ -129,7 +130,7 @@ export function createVocabularyTrainer(options: VocabularyTrainingOptions): Voc
     const candidates = [...words].filter(([word, count]) => isSeveral(word) && count >= minFrequency);
     const room = size - fixed.length - (chosen.size - 2 - printableAscii.length);
     const first = best(
-      candidates.map(([word, count]) => [word, count * (codePoints(word) - 1)]),
+      candidates.map(([word, count]) => [word, count * (countCodePoints(word) - 1)]),
       room,
     );
     const savings = measureSavings(new Set([...chosen, ...first]));
@@ -185,7 +186,7 @@ export function createVocabularyTrainer(options: VocabularyTrainingOptions): Voc
 
   function costWithout(token: string, vocabulary: ReadonlySet<string>): number {
     if (!isSeveral(token)) return Buffer.byteLength(token);
-    return costOf(split(token, vocabulary, codePoints(token) - 1), vocabulary);
+    return costOf(split(token, vocabulary, countCodePoints(token) - 1), vocabulary);
   }
 
   function describe(chosen: ReadonlySet<string>, total: number): TrainedVocabulary {
@@ -200,7 +201,7 @@ export function createVocabularyTrainer(options: VocabularyTrainingOptions): Voc
     let characters = 0;
     for (const [word, count] of words) {
       tokens += count * costOf(split(word, chosen), chosen);
-      characters += count * codePoints(word);
+      characters += count * countCodePoints(word);
     }
     let covered = 0;
     let characterCount = 0;
@@ -250,15 +251,9 @@ function costOf(parts: readonly string[], vocabulary: ReadonlySet<string>): numb
   return tokens;
 }
 
-function codePoints(text: string): number {
-  let count = 0;
-  for (const _ of text) count++;
-  return count;
-}
-
 /** Whether a token is a word rather than a character. CR LF, which jieba keeps together, stays two characters. */
 function isSeveral(token: string): boolean {
-  return token.length > 1 && token !== "\r\n" && codePoints(token) > 1;
+  return token.length > 1 && token !== "\r\n" && countCodePoints(token) > 1;
 }
 
 /** The tokens with the greatest positive values. */

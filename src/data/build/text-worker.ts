@@ -4,6 +4,7 @@
  */
 import { parentPort, workerData } from "node:worker_threads";
 import { createAntTokenizer, parseVocabulary, type Tokenizer } from "../../tokenizer/index.ts";
+import { countCodePoints } from "../../util/code-points.ts";
 import { type DuplicateOptions, printsOf } from "./duplicates.ts";
 import { signatureLength } from "./minhash.ts";
 
@@ -63,7 +64,7 @@ export function createTextWork({
         result.signatures.set(prints.signature, i * signatureLength);
         result.signed[i] = 1;
       }
-      result.characters[i] = codePoints(text);
+      result.characters[i] = countCodePoints(text);
       if (!tokenize) continue;
       tokenizer ??= createAntTokenizer(parseVocabulary(new TextEncoder().encode(vocabulary)));
       const encoding = tokenizer.encode(text, { unknown });
@@ -73,12 +74,6 @@ export function createTextWork({
     }
     return { ...result, ids: joined(ids, Int32Array), paragraphs: joined(paragraphs, Float64Array) };
   };
-}
-
-function codePoints(text: string): number {
-  let pairs = 0;
-  for (let i = 0; i < text.length; i++) if ((text.charCodeAt(i) & 0xfc00) === 0xd800) pairs++;
-  return text.length - pairs;
 }
 
 function joined<A extends Int32Array | Float64Array>(parts: readonly A[], type: new (length: number) => A): A {

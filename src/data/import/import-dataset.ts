@@ -16,6 +16,7 @@ import { createHash, hash } from "node:crypto";
 import { join } from "node:path";
 import { createAntTokenizer, parseVocabulary, type Tokenizer } from "../../tokenizer/index.ts";
 import { writeFileAtomic } from "../../util/atomic-file.ts";
+import { countCodePoints } from "../../util/code-points.ts";
 import { CpmError, DataError } from "../../util/error.ts";
 import { openBuildFolder } from "../build/build-folder.ts";
 import { fingerprint } from "../build/build-options.ts";
@@ -127,7 +128,7 @@ export async function importDataset(input: ImportInput): Promise<DatasetDescript
     const encoded = "text" in content ? tokenizer.encode(content.text) : { ids: content.ids, unknownCount: 0 };
     const text = "text" in content ? content.text : tokenizer.decode(content.ids, { specials: "drop" });
     const part = partOf(kind);
-    const characters = [...text].length;
+    const characters = countCodePoints(text);
     const print = hash("sha256", text, "buffer").readBigUInt64BE(0);
     part.writer.add({ ids: encoded.ids, hash: print, characters, file: record.file, line: record.line });
     part.unknown += encoded.unknownCount;
@@ -260,9 +261,11 @@ function fromIds(all: Int32Array | undefined, { bosId, eosId, vocabSize }: Token
   let ids = hasHeader ? all.subarray(header) : all;
   if (ids[0] !== bosId) return { reason: "the segment does not begin with <s>" };
   if (ids.at(-1) !== eosId) return { reason: "the segment does not end with </s>" };
-  ids = ids.slice(1, -1);
+  ids = ids.subarray(1, -1);
   if (ids.length === 0) return { reason: "the segment is empty" };
-  const outside = ids.find((id) => id < 0 || id >= vocabSize);
+  let within = 0;
+  while (within < ids.length && ids[within]! >= 0 && ids[within]! < vocabSize) within++;
+  const outside = ids[within];
   if (outside !== undefined) return { reason: `the id ${outside} is not in the vocabulary of ${vocabSize}` };
   return { kind: !hasHeader ? "text" : task === 0 ? "fill" : "lm", ids };
 }
