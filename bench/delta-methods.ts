@@ -149,7 +149,11 @@ function jobOf(task: TaskSetting, method: Method | undefined): Job {
         ...{ task: task.name, train: [data("train")], dev: [data("dev")], ...task.shared },
         // Somewhat more than the steps read; the rest of the file would be encoded for nothing.
         ...{ limit: Math.ceil(own * rows * 1.25), devLimit: dev },
-        ...{ delta: [method.delta].flat(), rows, length: task.shared.lengthTokens + promptLength + (method.columns ?? 0) },
+        ...{
+          delta: [method.delta].flat(),
+          rows,
+          length: task.shared.lengthTokens + promptLength + (method.columns ?? 0),
+        },
         steps: own,
         schedule: { kind: "cosine", total: own, warmup: Math.ceil(own / 10), ...rates(method) },
         every: { validation: Math.ceil(own / 2), checkpoint: 0 },
