@@ -20,11 +20,21 @@ import { randomWeights, tinyConfig } from "./support/tiny-model.ts";
 
 const config: ModelConfig = { ...tinyConfig, dimModel: 32, dimFf: 48, heads: 4, dimHead: 8, layers: 2 };
 
-function packedAndPlain(runtime: Runtime, bits: 4 | 8, perChannel = false) {
-  const weights = randomWeights(config);
+/** A vocabulary as large as makes a softmax's gradient one large number a row and many small ones. */
+const wide: ModelConfig = { ...config, vocabSize: 1500 };
+
+function packedAndPlain(runtime: Runtime, bits: 4 | 8, model = config, perChannel = false) {
+  const weights = randomWeights(model);
+  // Rows of trained tables have much in common, so that the many small numbers count.
+  if (model === wide) {
+    const token = weights.get(names.token)!;
+    token.forEach((value, i) => {
+      token[i] = value + (i % model.dimModel < 8 ? 2 : 0);
+    });
+  }
   const packed = new Map<string, DeviceTensor>();
   const plain = new Map<string, DeviceTensor>();
-  for (const { name, shape, kind } of parameterTable(config)) {
+  for (const { name, shape, kind } of parameterTable(model)) {
     const values = weights.get(name)!;
     if (kind !== "linear" && name !== names.token) {
       for (const tensors of [packed, plain]) tensors.set(name, runtime.upload(values, "float32", shape));
@@ -95,10 +105,10 @@ suite("a packed base", () => {
 
   test("multiplied in whole numbers, losses and gradients are those of float32 products but for rounding", async (t) => {
     using runtime = createNativeRuntime({ threads: 1 });
-    const { packed } = packedAndPlain(runtime, 8, true);
-    const delta = attachDelta(config, [{ method: "lora", rank: 4, places: ["attn", "ffn"] }]);
-    const batch = randomBatch(config);
-    const input = { delta, base: packed, readBase: parameterReader(runtime, config, packed), baseSha256: "", seed: 1 };
+    const { packed } = packedAndPlain(runtime, 8, wide, true);
+    const delta = attachDelta(wide, [{ method: "lora", rank: 4, places: ["attn", "ffn"] }]);
+    const batch = randomBatch(wide);
+    const input = { delta, base: packed, readBase: parameterReader(runtime, wide, packed), baseSha256: "", seed: 1 };
     const train = async (products: "float32" | "int8") => {
       const trainee = await tunedDelta(runtime, { ...input, products });
       const arena = () => createArena(runtime, arenaLayout(trainee.parameters));

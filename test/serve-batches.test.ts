@@ -128,6 +128,32 @@ suite("prompts that come again", { timeout: 120_000 }, () => {
   });
 });
 
+suite("keys and values in fewer bits", { timeout: 120_000 }, () => {
+  test("log probabilities are close to float32's; a prompt that comes again gives the same text", async (context) => {
+    interface Likely {
+      readonly choices: readonly { readonly logprobs: { readonly token_logprobs: readonly number[] } }[];
+    }
+    const first = async (api: TestServer) => {
+      const body = { prompt, max_tokens: 2, min_tokens: 2, temperature: 0, logprobs: 1 };
+      return (await api.ask<Likely>("/v1/completions", body)).choices[0]!.logprobs.token_logprobs;
+    };
+    const exact = await first(await started(context, {}));
+    for (const cacheType of ["float16", "int8"] as const) {
+      const api = await started(context, { cacheType, promptCacheBytes: 2 ** 20, mixed: [poems] });
+      const own = await first(api);
+      own.forEach((value, at) => {
+        assert.ok(Math.abs(value - exact[at]!) < 0.02, `${cacheType}: ${value} beside ${exact[at]}`);
+      });
+      const [once, again] = [await write(api), await write(api)];
+      assert.ok(again.usage.prompt_tokens_details.cached_tokens > 0);
+      assert.equal(textOf(again), textOf(once));
+      const together = await Promise.all([write(api), write(api, { model: "small:poems" }), write(api, { seed: 5 })]);
+      assert.equal(textOf(together[0]!), textOf(once));
+      assert.equal(new Set(together.map(textOf)).size, 3);
+    }
+  });
+});
+
 suite("guessing ahead", { timeout: 120_000 }, () => {
   test("texts are the same, greedy and drawn, whole and streamed, alone and in company", async (context) => {
     const other = join(folder, "drafts");

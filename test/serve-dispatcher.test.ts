@@ -26,7 +26,15 @@ async function withDispatcher(
   const log: { event: string; [key: string]: unknown }[] = [];
   const path = mkdtempSync(join(folder, "model-"));
   const dispatcher = startDispatcher({
-    open: { type: "open", path, contextTokens: 100, rows, prefillTokens: 10, promptCacheBytes: 0 },
+    open: {
+      type: "open",
+      path,
+      contextTokens: 100,
+      rows,
+      prefillTokens: 10,
+      promptCacheBytes: 0,
+      cacheType: "float32",
+    },
     workers: 1,
     entry,
     restartMs: { first: 20, most: 200 },
@@ -202,7 +210,15 @@ suite("dispatcher", { timeout: 120_000 }, () => {
 
   test("a model that cannot be opened is told at the start", async () => {
     const dispatcher = startDispatcher({
-      open: { type: "open", path: "unusable", contextTokens: 100, rows: 1, prefillTokens: 10, promptCacheBytes: 0 },
+      open: {
+        type: "open",
+        path: "unusable",
+        contextTokens: 100,
+        rows: 1,
+        prefillTokens: 10,
+        promptCacheBytes: 0,
+        cacheType: "float32",
+      },
       workers: 2,
       entry,
       maxWaiting: 1,

@@ -214,7 +214,7 @@ export async function compileModel(
     ).flat();
     const decodeStep =
       isWhole && cacheType !== "int8"
-        ? withWeights(decodeStepProgram(config, slots, cacheType), [token, segment, norm, ...blocks], tensors)
+        ? withWeights(decodeStepProgram(config, slots, cacheType), [token, segment, norm, ...blocks], tensors, exact)
         : undefined;
     return {
       layers: layerLimitBytes === undefined ? layers : withinLimit(layers, layerLimitBytes()),

@@ -26,6 +26,8 @@ export interface ServedModelOptions {
   readonly draft?: OpenModel["draft"];
   /** Bytes that each process keeps of prompts that were read. */
   readonly promptCacheBytes: number;
+  /** What keys and values are stored in. */
+  readonly cacheType: OpenModel["cacheType"];
   /** What each process may keep in memory, all told. */
   readonly memoryBytes?: number | undefined;
   /** For compiled programs of large models. */
@@ -102,6 +104,7 @@ export async function serveModel(options: ServedModelOptions): Promise<ServedMod
       mixedPaths: mixed?.map((each) => each.path),
       draft: options.draft,
       promptCacheBytes: options.promptCacheBytes,
+      cacheType: options.cacheType,
       memoryBytes: options.memoryBytes,
     },
     workers,

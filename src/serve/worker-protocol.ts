@@ -5,6 +5,7 @@
 import type { EngineCounts } from "../infer/engine.ts";
 import type { GeneratedText, TokenEvent } from "../infer/generated-row.ts";
 import type { GenerateOptions } from "../infer/options.ts";
+import type { CacheType } from "../infer/programs.ts";
 import type { TopLogprob } from "../infer/sample.ts";
 
 /** How a worker opens its model; its first message. */
@@ -21,6 +22,8 @@ export interface OpenModel {
   readonly draft?: { readonly path: string } | "lookup" | undefined;
   /** Bytes for the states of prompts that were read. */
   readonly promptCacheBytes: number;
+  /** What keys and values are stored in. */
+  readonly cacheType: CacheType;
   /** What the process may keep in memory, all told. */
   readonly memoryBytes?: number | undefined;
   /** Keeps the compiled programs of large models, so that a worker that is started again is soon ready. */

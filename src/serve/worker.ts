@@ -63,7 +63,7 @@ function workerError(error: unknown): WorkerError {
 }
 
 async function open(message: OpenModel): Promise<void> {
-  const { threads, contextTokens, rows, prefillTokens, promptCacheBytes, memoryBytes } = message;
+  const { threads, contextTokens, rows, prefillTokens, promptCacheBytes, cacheType, memoryBytes } = message;
   // Threads that wait actively would take the cores from the server, which writes out what was just chosen.
   const runtime = createNativeRuntime({ ...(threads !== undefined && { threads }), spin: false });
   const model = await openServed(runtime, message);
@@ -71,12 +71,13 @@ async function open(message: OpenModel): Promise<void> {
   const { config, parameters, grafts, cache, promptTask, segment } = model;
   const columns = config.promptLength + contextTokens;
   const decodingBytes =
-    rows * columns * cacheBytesPerToken(config) + (config.heads + 2) * columns ** 2 * 4 + promptCacheBytes;
+    rows * columns * cacheBytesPerToken(config, cacheType) + (config.heads + 2) * columns ** 2 * 4 + promptCacheBytes;
   const session = await createCpmAntSession(runtime, config, parameters, {
     capacityTokens: contextTokens,
     rowCapacity: rows,
     promptTask,
     segment,
+    cacheType,
     grafts,
     cache,
     ...(memoryBytes !== undefined && {

@@ -53,10 +53,14 @@ export function packedPorts(
 ): Map<string, PackedInput> {
   const inputsOf = new Map(parameterTable(config).map(({ name, shape }) => [name, shape.at(-1)!]));
   const formats = new Map<string, PackedInput>();
+  // A softmax's gradient is one large number a row and many small ones, which count as much together: rounded by row they
+  // would all be zero.
+  const headInputs = new Set(head.map(([port]) => port));
   for (const [port, name] of [embedding, head, ...blocks.values()].flat()) {
     if (tensors.has(name) || !isPacked(tensors, name)) continue;
     const wholeNumbers = tensors.has(`${name}.signed`) ? ("given" as const) : undefined;
-    const format = { ...packedFormat(tensors, name, inputsOf.get(name)!), wholeNumbers };
+    const unpacksBackward = headInputs.has(port);
+    const format = { ...packedFormat(tensors, name, inputsOf.get(name)!), wholeNumbers, unpacksBackward };
     const other = formats.get(port);
     if (other && JSON.stringify(other) !== JSON.stringify(format))
       throw new Error(`internal: ${name} is packed otherwise`);

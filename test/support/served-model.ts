@@ -27,6 +27,7 @@ export interface TestServerOptions extends Partial<ApiServerOptions> {
   readonly mixed?: readonly string[];
   readonly draft?: ServedModelOptions["draft"];
   readonly promptCacheBytes?: number;
+  readonly cacheType?: ServedModelOptions["cacheType"];
   readonly memoryBytes?: number;
   readonly cacheFolder?: string;
 }
@@ -34,7 +35,7 @@ export interface TestServerOptions extends Partial<ApiServerOptions> {
 /** Serves the model in a folder (`writeSmallModel`). The caller drains it. */
 export async function startTestServer(folder: string, options: TestServerOptions = {}): Promise<TestServer> {
   const { rows = 4, workers = 1, contextTokens = 96, maxWaiting = 64, delta, ...others } = options;
-  const { mixed, draft, promptCacheBytes = 0, memoryBytes, cacheFolder, ...rest } = others;
+  const { mixed, draft, promptCacheBytes = 0, cacheType = "float32", memoryBytes, cacheFolder, ...rest } = others;
   const log: LogLine[] = [];
   const write = (event: string, fields: Readonly<Record<string, unknown>>) => log.push({ event, ...fields });
   const open = (more: { delta?: string } = {}) =>
@@ -43,6 +44,7 @@ export async function startTestServer(folder: string, options: TestServerOptions
       mixed,
       draft,
       promptCacheBytes,
+      cacheType,
       memoryBytes,
       cacheFolder,
       model: `small=${folder}`,

@@ -11,7 +11,7 @@ import { ConfigError, UnsupportedError } from "../../util/error.ts";
 import { defineCommand } from "../command.ts";
 import { note, print, say } from "../context.ts";
 import { serveMessages as messages } from "../messages/serve.ts";
-import { memoryBudgetBytes, modelFields } from "../model-options.ts";
+import { kvCacheField, memoryBudgetBytes, modelFields } from "../model-options.ts";
 import { bytesSchema, durationSchema } from "../quantity.ts";
 
 const loopback = new Set(["127.0.0.1", "localhost", "::1"]);
@@ -67,6 +67,7 @@ export default defineCommand({
       .describe(messages.prefill.en)
       .meta({ zh: messages.prefill.zh }),
     threads: z.int().min(1).max(1024).optional().describe(messages.threads.en).meta({ zh: messages.threads.zh }),
+    kvCache: kvCacheField,
     memory: bytesSchema().optional().describe(messages.memory.en).meta({ zh: messages.memory.zh, placeholder: "4GiB" }),
     promptCache: bytesSchema()
       .default(64 * 2 ** 20)
@@ -142,6 +143,7 @@ export default defineCommand({
             threads: options.threads,
             draft: options.draft !== undefined ? { path: options.draft } : options.lookup ? "lookup" : undefined,
             promptCacheBytes: options.promptCache,
+            cacheType: options.kvCache,
             memoryBytes: workerBytes(options.memory, served.length * workers),
             workers,
             rows,

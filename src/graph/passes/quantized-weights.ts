@@ -28,11 +28,13 @@ export interface PackedInput extends QuantizedFormat {
    * more than multiply. "folded": it is made from the parts, which the compiler does once where they are constants.
    */
   readonly wholeNumbers?: "given" | "folded" | undefined;
+  /** Only x·Wᵀ is of whole numbers; y·W, its gradient, is taken with the weight unpacked. */
+  readonly unpacksBackward?: boolean | undefined;
 }
 
 interface Exchanged {
   readonly weight: QuantizedWeight;
-  readonly format: QuantizedFormat;
+  readonly format: PackedInput;
   readonly signed?: SignedWeight | undefined;
 }
 
@@ -76,9 +78,9 @@ export function quantizeWeights(
     const [a, b] = from as [Tensor, Tensor];
     const right = b && exchanged.get(b);
     if (operator.name === "matmul" && right?.signed && !attributes.transposeA && !exchanged.has(a)) {
-      const { signed } = right;
+      const { signed, format } = right;
       if (attributes.transposeB) return [signedMatmul(a, signed, attributes.alpha)];
-      return [signedMatmulBack(mul(a, signed.channel), signed, attributes.alpha)];
+      if (!format.unpacksBackward) return [signedMatmulBack(mul(a, signed.channel), signed, attributes.alpha)];
     }
     if (operator.name === "matmul" && right && attributes.transposeB && !attributes.transposeA && !exchanged.has(a)) {
       return [quantizedMatmul(mul(a, attributes.alpha), right.weight, right.format, activations)];
